@@ -1,0 +1,235 @@
+"""What the verbs of `python -m bench` do. Torch is imported only where a verb needs it."""
+
+import json
+import math
+import shlex
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import BenchError, machine, records, spec
+from bench import config as configuration
+
+RESULTS = Path("results")
+
+
+def check(config: Path) -> None:
+    content = configuration.load(config)
+    studies = spec.resolve(content)
+    gpu = machine.has_cuda() and content["machine"]["device"] != "cpu"
+    rows = [("study", "runs", "done", "here", "about", "question")]
+    for study in studies.values():
+        found, missing = records.collect(list(study.runs))
+        status = "runs" if gpu or study.without_gpu == "run" else study.without_gpu.replace("skip", "needs a GPU")
+        rows.append((study.name, str(len(study.runs)), str(len(found)), status, _left(found, missing), study.question))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        print("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[5]]))
+    print(f"\n{len({run.id for study in studies.values() for run in study.runs})} runs in all; ", end="")
+    print("'about' extrapolates the records of a study that this machine has made; '?' where there is none.")
+
+
+def _left(found: list[dict], missing: dict) -> str:
+    """The time that the missing runs take, from the median of the finished ones."""
+    seconds = sorted(record["cost"]["seconds"] for record in found)
+    if not missing:
+        return "done"
+    if not seconds:
+        return "?"
+    left = seconds[len(seconds) // 2] * len(missing)
+    return f"{left / 60:.0f} min" if left < 5400 else f"{left / 3600:.1f} h"
+
+
+def runs(config: Path, study: str | None) -> None:
+    studies = spec.resolve(configuration.load(config))
+    if study is not None and study not in studies:
+        raise BenchError(f"unknown study {study!r}{configuration.did_you_mean(study, studies)}")
+    for run in _unique(studies if study is None else {study: studies[study]}):
+        print(run.id, run.path)
+
+
+def describe(config: Path, arch: str, variant: str, dataset: str) -> None:
+    content = configuration.load(config)
+    model = spec.model_of(content, arch, variant)
+    if dataset not in content["datasets"]:
+        raise BenchError(f"unknown dataset {dataset!r}{configuration.did_you_mean(dataset, content['datasets'])}")
+
+    from bench import models
+
+    network = models.build(model, len(content["datasets"][dataset]["mean"]), 10)
+    print(f"{arch} {variant}: {sum(p.numel() for p in network.parameters()):,} parameters ({dataset}, 10 classes)")
+    print(f"norm {model.norm.kind}" + (f", {model.norm.groups} groups" if model.norm.groups else ""), end="")
+    print(f"; activation {model.activation}")
+    filled = models.sites(network)
+    for block, number, site, layer in filled:
+        print(f"block {number} ({block})  site {site}: {layer}")
+    if not filled:
+        print("no site is filled")
+    print(network)
+
+
+def epsilon(config: Path, noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> None:
+    if not (noise_multiplier >= 0 and 0 < sample_rate <= 1 and steps >= 0 and 0 < delta < 1):
+        raise BenchError("expected: noise multiplier >= 0, sample rate in (0, 1], steps >= 0, delta in (0, 1)")
+
+    from bench.dp import accounting
+
+    for name, accountant in accounting.ACCOUNTANTS.items():
+        print(f"{name.upper()}  epsilon {accountant(noise_multiplier, sample_rate, steps, delta):.8f}  delta {delta:g}")
+
+
+def dataset(config: Path, name: str, out: Path | None) -> None:
+    content = configuration.load(config)
+    _write(_load(content, name).describe(), out)
+
+
+def calibrate(config: Path, recipe: str, epsilon: float, out: Path | None) -> None:
+    content = configuration.load(config)
+    candidates = [run for run in _unique(spec.resolve(content)) if run.recipe_name == recipe and run.epsilon == epsilon]
+    if not candidates:
+        raise BenchError(f"no study trains recipe {recipe!r} at epsilon {spec.epsilon_text(epsilon)}; see `check`")
+
+    from bench import train
+
+    size = len(_load(content, candidates[0].recipe["dataset"]).train_labels)
+    _write(train.noise_of(candidates[0], size), out)
+
+
+def train(config: Path, run: str | None, run_json: str | None, noise: Path | None, out: Path | None) -> None:
+    content = configuration.load(config)
+    if run_json is not None:
+        chosen = spec.Run.from_json(run_json)
+    else:
+        known = {item.id: item for item in _unique(spec.resolve(content))}
+        if run not in known:
+            raise BenchError(f"unknown run {run!r}{configuration.did_you_mean(run, known)}; `runs` lists them")
+        chosen = known[run]
+    data = _load(content, chosen.recipe["dataset"])
+
+    from bench import train as training
+
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    if noise is not None:
+        sigma = _json(noise)["noise_multiplier"]
+    else:
+        sigma = training.noise_of(chosen, len(data.train_labels))["noise_multiplier"]
+    record = training.train(chosen, data, sigma, content["machine"], watch=_show(chosen.id))
+    commit, dirty = machine.commit()
+    record["provenance"] = {
+        "commit": commit,
+        "dirty": dirty,
+        "source_digest": machine.source_digest(),
+        "command": f"python -m bench train {shlex.quote(chosen.id)}",
+        "started": started,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    records.write(record, out or chosen.path)
+    result = record["result"]
+    outcome = f"{result['accuracy']:.2f} %" if record["status"] == "completed" else f"diverged, {result['reason']}"
+    print(f"{chosen.id}: {outcome} after {record['cost']['seconds']:.0f} s")
+
+
+def summarise(config: Path) -> None:
+    import pandas as pd
+
+    from bench import claims, stats
+
+    content = configuration.load(config)
+    studies = spec.resolve(content)
+    found, not_run = [], []
+    summaries, decided = [], []
+    for study in studies.values():
+        here, missing = records.collect(list(study.runs))
+        found += here
+        table = records.frame(here)
+        summaries.append(stats.summarise(table, study.name))
+        decided += [
+            claims.decide(name, claim, table) for name, claim in content["claims"].items() if claim["study"] == study.name
+        ]
+        if missing:
+            reason = _why_not(study, missing, content)
+            not_run.append({"study": study.name, "missing": len(missing), "runs": len(study.runs), "reason": reason})
+    unique = list({record["run"]["id"]: record for record in found}.values())
+    tables = {
+        "runs": records.frame(unique),
+        "summary": pd.concat([table for table in summaries if len(table)] or summaries[:1]),
+        "claims": pd.DataFrame(decided),
+        "not_run": pd.DataFrame(not_run, columns=["study", "missing", "runs", "reason"]),
+    }
+    for name, table in tables.items():
+        records.write_text(table.to_csv(index=False, float_format="%.10g"), RESULTS / f"{name}.csv")
+
+
+def _why_not(study: spec.Study, missing: dict, content: dict) -> str:
+    """Why the missing runs of a study were not run, in a sentence that says what to do."""
+    stale = sum(reason != "not run" for reason in missing.values())
+    if stale:
+        return f"{stale} records were made from another configuration; run `snakemake {study.name}`"
+    gpu = machine.has_cuda() and content["machine"]["device"] != "cpu"
+    if study.without_gpu == "skip" and not gpu:
+        return f"needs a CUDA GPU, and this machine has none; there, run `snakemake --cores all {study.name}`"
+    if study.without_gpu == "on-request" and not gpu:
+        return f"takes long on a CPU; run it with `snakemake --cores all {study.name}`"
+    return f"not finished, or not asked for; run `snakemake --cores all {study.name}`"
+
+
+def report(config: Path, out: Path) -> None:
+    from bench import report as page
+
+    content = configuration.load(config)
+    page.write(content, spec.resolve(content), out)
+
+
+def _show(name: str):
+    """A live line on a terminal, a line per evaluation elsewhere."""
+    live = sys.stderr.isatty()
+    last = 0.0
+
+    def show(progress) -> None:
+        nonlocal last
+        if live and progress.accuracy is None and time.monotonic() - last < 0.5:
+            return
+        last = time.monotonic()
+        minutes, seconds = divmod(round(progress.seconds_left), 60)
+        line = (
+            f"{name}  step {progress.step}/{progress.steps}  eps {progress.epsilon:.3g}  "
+            f"loss {progress.train_loss:.3f}  {progress.images_per_second:.0f} img/s  {minutes}:{seconds:02d} left"
+        )
+        if progress.accuracy is not None:
+            line += f"  test {progress.accuracy:.2f} %"
+        elif not live:
+            return
+        print(f"\r\033[K{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
+        if live and progress.step == progress.steps:
+            print(file=sys.stderr)
+
+    return show
+
+
+def _load(content: dict, name: str):
+    from bench import data
+
+    if name not in content["datasets"]:
+        raise BenchError(f"unknown dataset {name!r}{configuration.did_you_mean(name, content['datasets'])}")
+    return data.load(name, content["datasets"][name])
+
+
+def _unique(studies: dict) -> list[spec.Run]:
+    return list({run.id: run for study in studies.values() for run in study.runs}.values())
+
+
+def _json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path}: cannot be read ({error}); delete it and run again") from None
+
+
+def _write(content: dict, out: Path | None) -> None:
+    safe = {key: str(value) if isinstance(value, float) and math.isinf(value) else value for key, value in content.items()}
+    text = json.dumps(safe, indent=1, sort_keys=True) + "\n"
+    if out is None:
+        print(text, end="")
+    else:
+        records.write_text(text, out)

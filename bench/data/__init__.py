@@ -1,0 +1,116 @@
+"""Datasets as uint8 tensors in memory, decoded once, cached with the digest of what was decoded."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench import BenchError
+from bench.data import cifar10, digits, image_folder
+
+CACHE = Path("data/cache")
+SOURCES = {"digits": digits.read, "cifar10": cifar10.read, "image_folder": image_folder.read}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Images (N, C, S, S) uint8 and labels (N,) int64 of both splits; `digest` covers all four tensors.
+
+    `official` is True when the source verified the publisher's archive.
+    """
+
+    name: str
+    label: str
+    official: bool
+    digest: str
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+
+    def describe(self) -> dict:
+        """What a record says about its data."""
+        return {
+            "name": self.name,
+            "label": self.label,
+            "official": self.official,
+            "digest": self.digest,
+            "train_size": len(self.train_labels),
+            "test_size": len(self.test_labels),
+            "classes": self.classes,
+            "shape": list(self.train_images.shape[1:]),
+        }
+
+    def to(self, device: torch.device) -> "Dataset":
+        tensors = {key: value.to(device) for key, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return dataclasses.replace(self, **tensors)
+
+    def normalise(self, images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """uint8 images (..., C, S, S) -> (x / 255 - mean) / std per channel."""
+        mean = torch.tensor(self.mean, dtype=dtype, device=images.device)[:, None, None]
+        std = torch.tensor(self.std, dtype=dtype, device=images.device)[:, None, None]
+        return (images.to(dtype) / 255 - mean) / std
+
+
+def load(name: str, spec: dict) -> Dataset:
+    """The dataset `name` of the configuration, from the cache if it was decoded from the same source before.
+
+    Raises BenchError for a source that is missing, truncated or not what it says.
+    """
+    key = json.dumps({k: spec[k] for k in ("source", "path", "image_size") if k in spec}, sort_keys=True)
+    cached = CACHE / f"{name}-{hashlib.sha256((key + _stamp(spec)).encode()).hexdigest()[:12]}.pt"
+    try:
+        content = torch.load(cached, weights_only=True)
+        if content["digest"] != _digest(content["tensors"]):
+            raise ValueError("digest")
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
+        # no cache, or a damaged one: both are made anew from the source
+        tensors, official = SOURCES[spec["source"]](spec)
+        content = {"tensors": tensors, "official": official, "digest": _digest(tensors)}
+        CACHE.mkdir(parents=True, exist_ok=True)
+        partial = cached.with_suffix(f".{os.getpid()}.partial")
+        torch.save(content, partial)
+        partial.replace(cached)
+    channels = content["tensors"]["train_images"].shape[1]
+    for statistic in ("mean", "std"):
+        if len(spec[statistic]) != channels:
+            raise BenchError(f"datasets.{name}.{statistic}: {len(spec[statistic])} values for images of {channels} channels")
+    label = spec["label"]
+    if spec["source"] != "cifar10" and label == "CIFAR-10":
+        label = "CIFAR-10 (not the official archive)"
+    return Dataset(
+        name=name,
+        label=label,
+        official=content["official"],
+        digest=content["digest"],
+        classes=int(content["tensors"]["train_labels"].max()) + 1,
+        mean=tuple(spec["mean"]),
+        std=tuple(spec["std"]),
+        **content["tensors"],
+    )
+
+
+def _stamp(spec: dict) -> str:
+    """Changes when the source at `path` does: size and time of an archive, of the folders of a folder."""
+    if "path" not in spec or not Path(spec["path"]).exists():
+        return ""
+    path = Path(spec["path"])
+    files = [path, *sorted(path.glob("*/*"))] if path.is_dir() else [path]
+    return str([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    """sha256 over names, shapes and bytes of the decoded tensors."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,80 @@
+"""What this machine is and can do, and where its code comes from. No torch unless a run asks for its device."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from bench import ROOT
+
+# The files that can change a run's numbers.
+RESULT_SOURCES = ("bench/layers.py", "bench/train.py", "bench/models", "bench/data", "bench/dp")
+
+
+def has_cuda() -> bool:
+    """Whether an NVIDIA driver lists a GPU; cheap, so that the Snakefile may ask."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "" or not shutil.which("nvidia-smi"):
+        return False
+    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return listing.returncode == 0 and "GPU" in listing.stdout
+
+
+def gpu_count() -> int:
+    if not has_cuda():
+        return 0
+    return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout.count("GPU ")
+
+
+def describe(device, machine: dict) -> dict:
+    """The machine as a record states it; `device` is a torch.device."""
+    import torch
+
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "device": device.type,
+        "device_name": gpu or cpu_name(),
+        "cpu": cpu_name(),
+        "gpu": gpu,
+        "engine": machine["engine"],
+        "physical_batch": machine["physical_batch"],
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cuda": torch.version.cuda,
+        **{package: version(package) for package in ("torch", "opacus", "dp-accounting", "numpy")},
+    }
+
+
+def cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def commit() -> tuple[str, bool]:
+    """(commit of this code or 'unknown', whether tracked files differ from it)."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    head = git("rev-parse", "HEAD")
+    return (head, bool(git("status", "--porcelain", "--untracked-files=no"))) if head else ("unknown", False)
+
+
+def source_digest() -> str:
+    """sha256 over the files that can change a run's numbers, first 12 digits."""
+    digest = hashlib.sha256()
+    for source in RESULT_SOURCES:
+        path = ROOT / source
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(f"{file.relative_to(ROOT)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,316 @@
+"""What a run is: frozen specifications made from the configuration, and every refusal with its sentence.
+
+No torch in here: the Snakefile imports this module to build its graph.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import RESULTS_VERSION, BenchError
+from bench.config import did_you_mean, merge
+
+SITES = ("skip", "branch", "sum", "out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """What must be known of a network family before it is built, to refuse what makes no sense."""
+
+    size: tuple[str, ...]  # the keys of an arch that say how large it is
+    norm_channels: Callable[[dict], set[int]]  # channels of every norm layer, extra sites included
+    stages: Callable[[dict], int]  # groups of residual blocks that `stages` counts
+    activation_after_sum: bool
+
+
+FAMILIES = {
+    "resnet9": Family(
+        size=("width",),
+        norm_channels=lambda size: {size["width"] * k for k in (1, 2, 4)},
+        stages=lambda size: 2,
+        activation_after_sum=False,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Norm:
+    """A normalisation layer; `groups` counts only for kind `group`, where min(groups, channels) are used."""
+
+    kind: str
+    groups: int | None = None
+    affine: bool = True
+
+    @classmethod
+    def of(cls, keys: dict) -> "Norm":
+        if keys["kind"] == "layer":  # one group over all channels: the same network, hence the same spec
+            return cls(kind="group", groups=1, affine=keys["affine"])
+        groups = keys["groups"] if keys["kind"] == "group" else None
+        return cls(kind=keys["kind"], groups=groups, affine=keys["affine"] and keys["kind"] != "none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A network: family, size and what the variant made of the defaults."""
+
+    family: str
+    size: dict[str, int]
+    activation: str
+    norm: Norm
+    sites: dict[str, Norm | str]  # site -> a norm, 'shared' or 'scalar'
+    stages: tuple[int, ...]  # stages whose blocks have the sites
+
+    @property
+    def mixes_samples(self) -> bool:
+        norms = [self.norm, *(site for site in self.sites.values() if isinstance(site, Norm))]
+        return any(norm.kind == "batch" for norm in norms)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run. `resolved()` holds all that decides its numbers and identifies it."""
+
+    recipe_name: str
+    arch: str
+    variant: str
+    epsilon: float
+    seed: int
+    recipe: dict
+    dataset: dict
+    model: Model
+
+    @property
+    def id(self) -> str:
+        return f"{self.recipe_name}/{self.arch}/{self.variant}/eps{epsilon_text(self.epsilon)}/seed{self.seed}"
+
+    @property
+    def path(self) -> Path:
+        """Of its record, relative to the working directory."""
+        return Path(f"results/runs/{self.id}.json")
+
+    def resolved(self) -> dict:
+        return {
+            "results_version": RESULTS_VERSION,
+            "id": self.id,
+            "recipe": self.recipe,
+            "dataset": self.dataset,
+            "model": asdict(self.model),
+            "epsilon": epsilon_text(self.epsilon),
+            "seed": self.seed,
+        }
+
+    def json(self) -> str:
+        """The sorted JSON of `resolved()`: the training rule's only parameter."""
+        return json.dumps(self.resolved(), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Run":
+        """The run that `json()` described. Raises BenchError for another RESULTS_VERSION or a damaged text."""
+        try:
+            data = json.loads(text)
+            if data["results_version"] != RESULTS_VERSION:
+                raise BenchError(f"results version {data['results_version']}, this is {RESULTS_VERSION}: train again")
+            recipe_name, arch, variant, _, _ = data["id"].split("/")
+            model = data["model"]
+            sites = {k: v if isinstance(v, str) else Norm(**v) for k, v in model["sites"].items()}
+            model = Model(**model | {"norm": Norm(**model["norm"]), "sites": sites, "stages": tuple(model["stages"])})
+        except (KeyError, ValueError, TypeError) as error:
+            raise BenchError(f"not the specification of a run: {error!r}") from None
+        return cls(
+            recipe_name=recipe_name,
+            arch=arch,
+            variant=variant,
+            epsilon=float(data["epsilon"]),
+            seed=data["seed"],
+            recipe=data["recipe"],
+            dataset=data["dataset"],
+            model=model,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A question and the runs that answer it."""
+
+    name: str
+    question: str
+    without_gpu: str
+    runs: tuple[Run, ...]
+
+
+def epsilon_text(epsilon: float) -> str:
+    """'8', '7.42' or 'inf': the one spelling used in paths, records and tables."""
+    return format(float(epsilon), "g")
+
+
+def resolve(config: dict) -> dict[str, Study]:
+    """All studies of a configuration that `bench.config.load` has checked, by name; all refusals in one BenchError."""
+    problems: list[str] = []
+    studies: dict[str, Study] = {}
+    for name, recipe in config["recipes"].items():
+        problems += _recipe_problems(f"recipes.{name}", recipe, config)
+    for name, study in config["studies"].items():
+        place = f"studies.{name}"
+        unknown = _unknown(f"{place}.recipe", [study["recipe"]], config["recipes"], "recipe")
+        unknown += _unknown(f"{place}.archs", study["archs"], config["archs"], "arch")
+        unknown += _unknown(f"{place}.variants", study["variants"], config["variants"], "variant")
+        problems += unknown
+        if not unknown:
+            runs, refused = _runs(place, study, config)
+            problems += refused
+            studies[name] = Study(name=name, question=study["question"], without_gpu=study["without_gpu"], runs=runs)
+    for name, claim in config["claims"].items():
+        problems += _claim_problems(f"claims.{name}", claim, config)
+    if problems:
+        raise BenchError("\n".join(f"config.yaml: {problem}" for problem in dict.fromkeys(problems)))
+    return studies
+
+
+def model_of(config: dict, arch: str, variant: str) -> Model:
+    """The network of `arch` and `variant`; BenchError if it makes no sense."""
+    problems = _unknown("arch", [arch], config["archs"], "arch")
+    problems += _unknown("variant", [variant], config["variants"], "variant")
+    if problems:
+        raise BenchError("\n".join(problems))
+    keys = merge(merge(config["defaults"], config["archs"][arch]), config["variants"][variant])
+    place = f"variants.{variant} on archs.{arch}"
+    family = FAMILIES[keys["family"]]
+    missing = [key for key in family.size if key not in keys]
+    if missing:
+        raise BenchError(f"archs.{arch}: {', '.join(missing)} is missing: family {keys['family']} needs it")
+    size = {key: keys[key] for key in family.size}
+    norm = Norm.of(keys["norm"])
+    sites = {site: _site(place, site, value, keys["norm"]) for site, value in sorted(keys["sites"].items())}
+    _check_sites(place, family, norm, sites)
+    stages = _stages(place, keys["stages"], family.stages(size), bool(sites))
+    for layer in (norm, *sites.values()):
+        if isinstance(layer, Norm) and layer.kind == "group":
+            for channels in sorted(family.norm_channels(size)):
+                if channels % min(layer.groups, channels):
+                    raise BenchError(f"{place}: {layer.groups} groups do not divide {channels} channels; choose a divisor")
+    return Model(
+        family=keys["family"], size=size, activation=keys["activation"], norm=norm, sites=sites, stages=stages
+    )  # fmt: skip
+
+
+def _site(place: str, site: str, value: Any, norm: dict) -> Norm | str:
+    if value in ("shared", "scalar"):
+        return value
+    keys = norm if value == "norm" else norm | value
+    if keys["kind"] == "none":
+        raise BenchError(f"{place}: sites.{site}: there is no ordinary norm to repeat (norm.kind is none); name a kind")
+    return Norm.of(keys)
+
+
+def _check_sites(place: str, family: Family, norm: Norm, sites: dict) -> None:
+    if "out" in sites and not family.activation_after_sum:
+        raise BenchError(f"{place}: sites.out: no activation follows the sum here, so `out` is `sum`; use sites.sum")
+    if "shared" in sites.values() and norm.kind == "none":
+        raise BenchError(f"{place}: a shared site re-uses the block's last norm, and norm.kind is none")
+
+
+def _stages(place: str, value: Any, count: int, has_sites: bool) -> tuple[int, ...]:
+    everywhere = tuple(range(1, count + 1))
+    if value == "all":
+        return everywhere
+    if not has_sites:
+        raise BenchError(f"{place}: stages: {value} without sites changes nothing; add sites or remove stages")
+    stages = sorted({{"first": 1, "last": count}.get(stage, stage) for stage in value})
+    if stages[-1] > count:
+        raise BenchError(f"{place}: stages: {stages[-1]}: the network has stages 1 to {count}")
+    return tuple(stages)
+
+
+def _runs(place: str, study: dict, config: dict) -> tuple[tuple[Run, ...], list[str]]:
+    problems: list[str] = []
+    runs: list[Run] = []
+    recipe_name = study["recipe"]
+    recipe = config["recipes"][recipe_name]
+    dataset = config["datasets"].get(recipe["dataset"], {})
+    identity = {"name": recipe["dataset"]} | {key: value for key, value in dataset.items() if key != "path"}
+    seeds = range(study["seeds"]) if isinstance(study["seeds"], int) else study["seeds"]
+    for arch in study["archs"]:
+        seen: dict[str, str] = {}
+        for variant in study["variants"]:
+            try:
+                model = model_of(config, arch, variant)
+            except BenchError as error:
+                problems.append(str(error))
+                continue
+            twin = seen.setdefault(json.dumps(asdict(model), sort_keys=True), variant)
+            if twin != variant:
+                problems.append(f"{place}.variants: {twin} and {variant} are the same network on {arch}; keep one")
+            for epsilon in study["epsilons"]:
+                if model.mixes_samples and math.isfinite(epsilon):
+                    problems.append(
+                        f"{place}: variant {variant} at epsilon {epsilon_text(epsilon)}: batch norm mixes samples, so one "
+                        "person's image moves every sample's gradient and clipping bounds nothing; epsilons: [.inf] only"
+                    )
+                for seed in seeds:
+                    runs.append(
+                        Run(
+                            recipe_name=recipe_name,
+                            arch=arch,
+                            variant=variant,
+                            epsilon=float(epsilon),
+                            seed=seed,
+                            recipe=recipe,
+                            dataset=identity,
+                            model=model,
+                        )
+                    )
+    if recipe["budget"] == "as-published":
+        published = {epsilon_text(float(key)) for key in recipe.get("noise_multipliers", {})}
+        for epsilon in study["epsilons"]:
+            if math.isfinite(epsilon) and epsilon_text(epsilon) not in published:
+                problems.append(
+                    f"{place}.epsilons: {epsilon_text(epsilon)}: recipe {recipe_name} has no published noise multiplier "
+                    f"for it (has: {', '.join(sorted(published)) or 'none'})"
+                )
+    return tuple(runs), problems
+
+
+def _recipe_problems(place: str, recipe: dict, config: dict) -> list[str]:
+    problems = _unknown(f"{place}.dataset", [recipe["dataset"]], config["datasets"], "dataset")
+    if (recipe["budget"] == "as-published") != ("noise_multipliers" in recipe):
+        problems.append(f"{place}: noise_multipliers belong to budget: as-published, and to no other")
+    for key in recipe.get("noise_multipliers", {}):
+        try:
+            float(key)
+        except ValueError:
+            problems.append(f"{place}.noise_multipliers: {key!r} is not an epsilon")
+    known = OPTIMIZER_ARGUMENTS[recipe["optimizer"]["name"]]
+    for key, value in recipe["optimizer"].items():
+        if key not in ("name", *known):
+            problems.append(f"{place}.optimizer: unknown argument {key!r}{did_you_mean(key, known)}")
+        elif isinstance(value, str) and key != "name":
+            problems.append(f"{place}.optimizer.{key}: {value!r} is text, a number is expected")
+    return problems
+
+
+# As torch.optim names them; a test compares this table with torch's signatures.
+OPTIMIZER_ARGUMENTS = {
+    "sgd": ("lr", "momentum", "dampening", "weight_decay", "nesterov"),
+    "nadam": ("lr", "betas", "eps", "weight_decay", "momentum_decay"),
+    "adam": ("lr", "betas", "eps", "weight_decay"),
+}
+
+
+def _claim_problems(place: str, claim: dict, config: dict) -> list[str]:
+    problems = _unknown(f"{place}.study", [claim["study"]], config["studies"], "study")
+    if problems:
+        return problems
+    study = config["studies"][claim["study"]]
+    problems += _unknown(f"{place}.arch", [claim["arch"]], study["archs"], "arch of its study")
+    for key in ("variant", "against"):
+        problems += _unknown(f"{place}.{key}", [claim[key]], study["variants"], "variant of its study")
+    if claim["epsilon"] not in study["epsilons"]:
+        problems.append(f"{place}.epsilon: {epsilon_text(claim['epsilon'])} is not an epsilon of study {claim['study']}")
+    return problems
+
+
+def _unknown(place: str, names: list, known, what: str) -> list[str]:
+    return [f"{place}: unknown {what} {name!r}{did_you_mean(name, known)}" for name in names if name not in known]
