@@ -1,6 +1,7 @@
 """`python -m bench <verb>`: every step of the pipeline, files in, files out, with or without Snakemake."""
 
 import argparse
+import os
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -64,6 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("interrupted; nothing half-written was left", file=sys.stderr)
         return 130

@@ -4,7 +4,6 @@ import json
 import math
 import shlex
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,23 +21,33 @@ def check(config: Path) -> None:
     for study in studies.values():
         found, missing = records.collect(list(study.runs))
         status = "runs" if gpu or study.without_gpu == "run" else study.without_gpu.replace("skip", "needs a GPU")
-        rows.append((study.name, str(len(study.runs)), str(len(found)), status, _left(found, missing), study.question))
+        about = _left(study, found, missing, content) if status != "needs a GPU" else "-"
+        rows.append((study.name, str(len(study.runs)), str(len(found)), status, about, study.question))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for row in rows:
         print("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[5]]))
-    print(f"\n{len({run.id for study in studies.values() for run in study.runs})} runs in all; ", end="")
-    print("'about' extrapolates the records of a study that this machine has made; '?' where there is none.")
+    print(
+        f"\n{len({run.id for study in studies.values() for run in study.runs})} runs in all; about: time of the missing ones,"
+    )
+    print("from the records of the study, or where it has none from a few steps timed just now; one run at a time.")
 
 
-def _left(found: list[dict], missing: dict) -> str:
-    """The time that the missing runs take, from the median of the finished ones."""
-    seconds = sorted(record["cost"]["seconds"] for record in found)
+def _left(study: spec.Study, found: list[dict], missing: dict, content: dict) -> str:
     if not missing:
         return "done"
-    if not seconds:
-        return "?"
-    left = seconds[len(seconds) // 2] * len(missing)
-    return f"{left / 60:.0f} min" if left < 5400 else f"{left / 3600:.1f} h"
+    if found:
+        times = sorted(record["cost"]["seconds"] for record in found)
+        seconds = times[len(times) // 2] * len(missing)
+    else:
+        from bench import train
+
+        speed: dict[str, float] = {}  # one probe an arch
+        seconds = 0.0
+        for run in study.runs:
+            if run.arch not in speed:
+                speed[run.arch] = train.probe(run, content["machine"])
+            seconds += run.recipe["batch_size"] * run.recipe["steps"] / speed[run.arch]
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def runs(config: Path, study: str | None) -> None:
@@ -184,13 +193,10 @@ def report(config: Path, out: Path) -> None:
 def _show(name: str):
     """A live line on a terminal, a line per evaluation elsewhere."""
     live = sys.stderr.isatty()
-    last = 0.0
 
     def show(progress) -> None:
-        nonlocal last
-        if live and progress.accuracy is None and time.monotonic() - last < 0.5:
+        if not live and progress.accuracy is None:
             return
-        last = time.monotonic()
         minutes, seconds = divmod(round(progress.seconds_left), 60)
         line = (
             f"{name}  step {progress.step}/{progress.steps}  eps {progress.epsilon:.3g}  "
@@ -198,8 +204,6 @@ def _show(name: str):
         )
         if progress.accuracy is not None:
             line += f"  test {progress.accuracy:.2f} %"
-        elif not live:
-            return
         print(f"\r\033[K{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
         if live and progress.step == progress.steps:
             print(file=sys.stderr)

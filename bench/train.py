@@ -21,6 +21,7 @@ from bench.spec import Run
 OPTIMIZERS = {"sgd": torch.optim.SGD, "nadam": torch.optim.NAdam, "adam": torch.optim.Adam}
 TEST_BATCH = 1000
 SCALE_MIXING_IMAGES = 512
+WATCH_EVERY = 0.5  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,7 @@ def train(
     curve: list[dict] = []
     status, reason, step = "completed", None, 0
     seen = loss_sum = total = 0.0
-    start = time.perf_counter()
+    start = shown = time.perf_counter()
     try:
         for step in range(1, steps + 1):
             network.train()
@@ -123,6 +124,7 @@ def train(
             if recipe["schedule"] == "cosine":
                 scheduler.step()
             accuracy = None
+            mean_loss = loss_sum / max(seen, 1)
             if step % recipe["evaluate_every"] == 0 or step == steps:
                 accuracy, loss = evaluate(network, dataset)
                 if not math.isfinite(loss):
@@ -130,30 +132,23 @@ def train(
                 if recipe["schedule"] == "plateau-on-test-loss":
                     scheduler.step(loss)
                 epsilon = accounting.epsilon_rdp(noise_multiplier, rate, step, recipe["delta"])
-                curve.append(
-                    {
-                        "step": step,
-                        "epsilon_rdp": epsilon,
-                        "train_loss": loss_sum / max(seen, 1),
-                        "test_loss": loss,
-                        "accuracy": accuracy,
-                    }
-                )
-                elapsed = time.perf_counter() - start
-                left = elapsed / step * (steps - step)
-                mean_loss = loss_sum / max(seen, 1)
+                point = {"step": step, "epsilon_rdp": epsilon, "train_loss": mean_loss, "test_loss": loss}
+                curve.append(point | {"accuracy": accuracy})
+                seen = loss_sum = 0.0
+            now = time.perf_counter()
+            if accuracy is not None or now - shown > WATCH_EVERY:
+                shown = now
                 watch(
                     Progress(
                         step=step,
                         steps=steps,
-                        epsilon=epsilon,
+                        epsilon=accounting.epsilon_rdp(noise_multiplier, rate, step, recipe["delta"]),
                         train_loss=mean_loss,
-                        images_per_second=total / elapsed,
-                        seconds_left=left,
+                        images_per_second=total / (now - start),
+                        seconds_left=(now - start) / step * (steps - step),
                         accuracy=accuracy,
                     )
                 )
-                seen = loss_sum = 0.0
     except NonFiniteGradient as error:
         status, reason = "diverged", f"step {step}: {error}"
     seconds = time.perf_counter() - start
@@ -191,6 +186,30 @@ def train(
         "cost": {"seconds": seconds, "images_per_second": total / seconds, "peak_memory_mb": _peak_memory_mb(device)},
         "machine": describe(device, machine | ({} if private else {"engine": "not-private"})),
     }
+
+
+def probe(run: Run, machine: dict) -> float:
+    """Images per second of this machine on private steps of `run`'s network, from two physical batches of noise images."""
+    torch.set_num_threads(machine["threads"])
+    device = device_of(machine)
+    size, channels = run.dataset["image_size"], len(run.dataset["mean"])
+    network = models.build(run.model, channels, 10, generator(run.seed, "weights")).to(device)
+    optimizer = Optimizer(
+        torch.optim.SGD(network.parameters(), lr=0.0), noise_multiplier=1.0, max_grad_norm=1.0, expected_batch_size=1
+    )
+    engine = ENGINES[machine["engine"]](network, optimizer)
+    n = machine["physical_batch"]
+    images = torch.randn(n, 1, channels, size, size, device=device)
+    labels = torch.zeros(n, dtype=torch.long, device=device)
+    for _ in range(2):  # the first one warms up
+        start = time.perf_counter()
+        optimizer.start_step()
+        engine.accumulate(images, labels).item()
+        optimizer.finish_step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+    return n / seconds
 
 
 @torch.no_grad()

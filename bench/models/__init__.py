@@ -37,7 +37,6 @@ def named_parameters(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
         extra = any(part.startswith("at_") for part in name.split("."))
         return 2 if extra else 0 if isinstance(owner, (nn.Conv2d, nn.Linear)) else 1
 
-    # remove_duplicate keeps a shared layer under the name that comes first: the branch's, not the site's
     return sorted(network.named_parameters(), key=lambda item: group(item[0]))
 
 

@@ -46,11 +46,25 @@ class ResidualBlock(nn.Module):
         return self.at_out(self.act(self.at_sum(skip + branch)))
 
 
+class Shared(nn.Module):
+    """Uses `layer`, which lives elsewhere, once more. Not registered: Opacus hooks a layer once for every path to it."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.layer = (layer,)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer[0](x)
+
+    def extra_repr(self) -> str:
+        return f"the block's last norm, {self.layer[0]}"
+
+
 def _layer(site, channels: int, last_norm: nn.Module) -> nn.Module:
     if site is None:
         return nn.Identity()
     if site == "shared":
-        return nn.Sequential(last_norm)  # the same layer under a module of its own, so that hooks tell the sites apart
+        return Shared(last_norm)
     if site == "scalar":
         return Scalar()
     return make_norm(channels, site)

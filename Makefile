@@ -1,0 +1,38 @@
+# `make` sets up and runs everything that this machine can; `make test` runs the test suite.
+PYTHON ?= python3
+CORES ?= all
+BIN := .venv/bin
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --keep-going --show-failed-logs
+
+.PHONY: all setup test lint format clean
+
+all: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE) $(TARGET)
+
+setup: .venv/installed
+
+# torch comes first and pinned: anything looser fetches gigabytes on machines without a GPU
+.venv/installed: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.txt)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+test: setup
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --lint
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/snakefmt Snakefile workflow
+
+# Everything generated, records included; the committed reference stays.
+clean:
+	rm -rf results/runs results/noise results/datasets results/figures results/logs results/*.csv report/report.html .snakemake

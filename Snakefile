@@ -1,0 +1,21 @@
+# ScaleNorm Bench. Everything that a user edits is in config.yaml.
+#
+#   snakemake --cores all                        all studies that this machine runs, then report/report.html
+#   snakemake --cores all --use-conda            the same in conda environments
+#   snakemake --cores all pocket                 one study (any name under `studies`), then the report
+#   snakemake --cores all --config studies=quick,pocket
+#   snakemake --cores 1 partial                  tables and report from the records that exist, training nothing
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "report/report.html",

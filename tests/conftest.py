@@ -1,0 +1,28 @@
+import copy
+
+import pytest
+import torch
+
+from bench import config, spec
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    torch.set_num_threads(1)  # the suite runs a process a core
+
+
+@pytest.fixture(scope="session")
+def _shipped():
+    return config.load(config.ROOT / "config.yaml")
+
+
+@pytest.fixture
+def shipped(_shipped):
+    """The shipped configuration, free to be changed."""
+    return copy.deepcopy(_shipped)
+
+
+@pytest.fixture
+def quick(shipped):
+    """The runs of study quick, by id."""
+    return {run.id: run for run in spec.resolve(shipped)["quick"].runs}

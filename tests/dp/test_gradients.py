@@ -1,0 +1,164 @@
+"""Every engine against the gradient of each sample alone, for every arch and variant of the configuration."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from bench import config, models, spec
+from bench.dp.gradients import ENGINES, NonFiniteGradient, NotPrivate, Optimizer
+from bench.dp.sampling import generator
+
+CONFIG = config.load(config.ROOT / "config.yaml")
+SMALL = {"resnet9": "resnet9-w8"}  # an arch of each family: exactness does not depend on the width
+VARIANTS = [v for v in CONFIG["variants"] if not spec.model_of(CONFIG, "resnet9-w8", v).mixes_samples]
+# Sums of some 1e5 products in float64 differ by rounding only: about sqrt(1e5) * 1.1e-16 relative.
+EXACT = 1e-10
+
+
+def network_of(arch, variant, dtype=torch.float64):
+    network = models.build(spec.model_of(CONFIG, arch, variant), 3, 10, generator(0, "weights")).to(dtype)
+    torch.manual_seed(1)
+    for p in network.parameters():  # norms and gains away from 1 and 0, where mistakes hide
+        p.data.add_(0.1 * torch.randn_like(p))
+    return network
+
+
+def optimizer_of(network, clip_norm, sigma=0.0, batch=4.0, seed=0):
+    parameters = [p for _, p in models.named_parameters(network)]
+    return Optimizer(
+        torch.optim.SGD(parameters, lr=1.0), noise_multiplier=sigma, max_grad_norm=clip_norm,
+        expected_batch_size=batch, generator=generator(seed, "noise"),
+    )  # fmt: skip
+
+
+def batch_of(n, views, dtype=torch.float64):
+    torch.manual_seed(n)
+    return torch.randn(n, views, 3, 16, 16, dtype=dtype), torch.randint(0, 10, (n,))
+
+
+def alone(network, images, labels):
+    """Gradient of each sample by itself, (n, P): the definition."""
+    parameters = [p for _, p in models.named_parameters(network)]
+    rows = []
+    for views, label in zip(images, labels, strict=True):
+        loss = cross_entropy(network(views), label.repeat(len(views)))  # mean over the views
+        rows.append(torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]))
+    return torch.stack(rows)
+
+
+def clipped_sum(gradients, clip_norm):
+    factors = (clip_norm / (gradients.norm(dim=1) + 1e-6)).clamp(max=1)
+    return factors @ gradients
+
+
+def summed(network, engine_class, images, labels, clip_norm, split):
+    optimizer = optimizer_of(network, clip_norm)
+    engine = engine_class(network, optimizer)
+    optimizer.start_step()
+    loss = sum(engine.accumulate(i, y).item() for i, y in zip(images.split(split), labels.split(split), strict=True))
+    return torch.cat([p.summed_grad.flatten() for p in optimizer.params]), loss
+
+
+@pytest.mark.parametrize("views", [1, 4])
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_clipped_sum(engine, variant, views):
+    network = network_of("resnet9-w8", variant)
+    images, labels = batch_of(5, views)
+    gradients = alone(network, images, labels)
+    clip_norm = gradients.norm(dim=1).median().item()  # clips some samples and not others
+    expected = clipped_sum(gradients, clip_norm)
+    for split in (5, 2, 1):  # of the logical batch into physical ones
+        found, loss = summed(copy.deepcopy(network), ENGINES[engine], images, labels, clip_norm, split)
+        assert (found - expected).norm() < EXACT * expected.norm()
+        assert loss == pytest.approx(sum(cross_entropy(network(v), y.repeat(views)).item() for v, y in zip(images, labels, strict=True)))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_norms_one_sample_at_a_time(engine):
+    """A clip norm far below every norm turns the sum of one sample into its direction: its norm is then the clip norm."""
+    network = network_of("resnet9-w8", "scalenorm")
+    images, labels = batch_of(3, 1)
+    for image, label in zip(images, labels, strict=True):
+        found, _ = summed(copy.deepcopy(network), ENGINES[engine], image[None], label[None], 1e-3, 1)
+        norm = alone(network, image[None], label[None]).norm().item()
+        assert found.norm().item() == pytest.approx(1e-3 * norm / (norm + 1e-6), rel=EXACT)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_float32(engine):
+    network = network_of("resnet9-w8", "scalenorm")
+    images, labels = batch_of(5, 1)
+    gradients = alone(network, images, labels)
+    clip_norm = gradients.norm(dim=1).median().item()
+    expected = clipped_sum(gradients, clip_norm)
+    found, _ = summed(copy.deepcopy(network).float(), ENGINES[engine], images.float(), labels, clip_norm, 5)
+    assert (found.double() - expected).norm() < 1e-5 * expected.norm()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_zero_gradients_stay_zero(engine):
+    network = network_of("resnet9-w8", "baseline")
+    torch.nn.init.zeros_(network.head.weight)
+    torch.nn.init.zeros_(network.head.bias)
+    network.head.requires_grad_(True)
+    images, labels = batch_of(2, 1)
+    found, _ = summed(network, ENGINES[engine], images, labels, 1.0, 2)
+    others = found[: -network.head.bias.numel()]
+    assert torch.isfinite(found).all()
+    # a zero head passes no gradient below it: convolutions get exactly zero
+    assert others[: network.conv1.conv.weight.numel()].abs().max() == 0
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("engine", [*ENGINES, "not-private"])
+def test_a_non_finite_sample_stops_the_step_and_leaves_the_model(engine, value):
+    network = network_of("resnet9-w8", "baseline")
+    before = [p.clone() for p in network.parameters()]
+    optimizer = optimizer_of(network, 1.0)
+    make = ENGINES.get(engine, NotPrivate)(network, optimizer)
+    images, labels = batch_of(3, 1)
+    images[1, 0, 0, 0, 0] = value
+    optimizer.start_step()
+    with pytest.raises(NonFiniteGradient):
+        make.accumulate(images, labels)
+        optimizer.finish_step()
+    assert all(torch.equal(p, q) for p, q in zip(network.parameters(), before, strict=True))
+
+
+def test_not_private_is_every_engine_without_clipping():
+    network = network_of("resnet9-w8", "scalenorm")
+    images, labels = batch_of(5, 2)
+    expected, _ = summed(copy.deepcopy(network), NotPrivate, images, labels, 1.0, 5)
+    for engine in ENGINES.values():
+        found, _ = summed(copy.deepcopy(network), engine, images, labels, 1e30, 2)
+        assert (found - expected).norm() < EXACT * expected.norm()
+
+
+def test_noise_has_the_right_size_and_an_empty_batch_is_a_step():
+    network = network_of("resnet9-w8", "baseline")
+    before = torch.cat([p.detach().flatten() for _, p in models.named_parameters(network)])
+    optimizer = optimizer_of(network, clip_norm=1.5, sigma=2.0, batch=8.0)
+    optimizer.start_step()
+    optimizer.finish_step()
+    moved = before - torch.cat([p.detach().flatten() for _, p in models.named_parameters(network)])
+    n = moved.numel()
+    # lr 1: the step is noise of standard deviation sigma * C / B; six standard errors of a standard deviation
+    assert moved.std().item() == pytest.approx(2.0 * 1.5 / 8.0, rel=6 / (2 * n) ** 0.5)
+    assert abs(moved.mean().item()) < 6 * (2.0 * 1.5 / 8.0) / n**0.5
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_parameters_shared_with_the_baseline_get_equal_noise(variant):
+    noise = []
+    for name in ("baseline", variant):
+        network = models.build(spec.model_of(CONFIG, "resnet9-w8", name), 3, 10, generator(0, "weights"))
+        optimizer = optimizer_of(network, clip_norm=1.0, sigma=1.0)
+        optimizer.start_step()
+        optimizer.add_noise()
+        noise.append({n: p.grad.clone() for n, p in models.named_parameters(network)})
+    shared = noise[0].keys() & noise[1].keys()
+    assert {name for name in noise[0] if ".conv." in name} <= shared
+    assert all(torch.equal(noise[0][name], noise[1][name]) for name in shared)

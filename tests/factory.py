@@ -1,0 +1,73 @@
+"""Records made up for tests of what reads records."""
+
+from bench import spec
+
+
+def record_of(run: spec.Run, accuracy: float | None, status: str = "completed") -> dict:
+    finite = run.epsilon != float("inf")
+    epsilon = run.epsilon if finite else float("inf")
+    return {
+        "status": status,
+        "run": run.resolved(),
+        "result": {
+            "reason": None if status == "completed" else "step 3: the test loss is not finite",
+            "accuracy": accuracy,
+            "loss": 1.0,
+            "best_epoch_accuracy": accuracy,
+            "best_epoch_step": run.recipe["steps"],
+            "test_split_steers": run.recipe["schedule"] == "plateau-on-test-loss",
+        },
+        "curve": [
+            {"step": step, "epsilon_rdp": epsilon, "train_loss": 1.0, "test_loss": 1.0, "accuracy": accuracy}
+            for step in (run.recipe["steps"] // 2, run.recipe["steps"])
+        ],
+        "scale_mixing": [{"block": block, "skip": 1.0, "branch": 0.5, "sum": 1.2} for block in ("res1", "res2")],
+        "privacy": {
+            "noise_multiplier": 1.0 if finite else 0.0,
+            "sample_rate": 0.1,
+            "steps": run.recipe["steps"],
+            "train_size": 1437,
+            "clip_norm": run.recipe["clip_norm"] if finite else float("inf"),
+            "delta": run.recipe["delta"],
+            "sampling": "poisson",
+            "adjacency": "add-or-remove-one",
+            "epsilon_rdp": epsilon,
+            "epsilon_pld": epsilon,
+        },
+        "data": {
+            "name": run.dataset["name"],
+            "label": run.dataset["label"],
+            "official": True,
+            "digest": "d" * 64,
+            "train_size": 1437,
+            "test_size": 360,
+            "classes": 10,
+            "shape": [1, 16, 16],
+        },
+        "model": {"parameters": 39746},
+        "cost": {"seconds": 10.0, "images_per_second": 1000.0, "peak_memory_mb": 400.0},
+        "machine": {
+            "device": "cpu",
+            "device_name": "Test CPU",
+            "cpu": "Test CPU",
+            "gpu": None,
+            "engine": "opacus",
+            "physical_batch": 128,
+            "threads": 1,
+            "python": "3.11",
+            "platform": "Linux",
+            "cuda": None,
+            "torch": "2.13.0",
+            "opacus": "1.6.0",
+            "dp-accounting": "0.6.0",
+            "numpy": "2.4",
+        },
+        "provenance": {
+            "commit": "0" * 40,
+            "dirty": False,
+            "source_digest": "0" * 12,
+            "command": f"python -m bench train {run.id}",
+            "started": "2026-01-01T00:00:00+00:00",
+            "finished": "2026-01-01T00:00:10+00:00",
+        },
+    }

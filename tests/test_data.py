@@ -1,0 +1,161 @@
+"""Datasets: contents, cache, labels, and what damaged ones say."""
+
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench import BenchError, data
+from bench.data import cifar10
+
+SPEC = {"label": "Tiny", "source": "image_folder", "image_size": 16, "mean": [0.5] * 3, "std": [0.25] * 3}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A PNG image folder of two classes, 3 training and 2 test images each; the pixel value names the image."""
+    monkeypatch.chdir(tmp_path)
+    value = 0
+    for split, count in (("train", 3), ("test", 2)):
+        for label in ("cat", "ant"):
+            place = tmp_path / "images" / split / label
+            place.mkdir(parents=True)
+            for number in range(count):
+                value += 10
+                Image.fromarray(np.full((16, 16, 3), value, np.uint8)).save(place / f"{number}.png")
+    return tmp_path / "images"
+
+
+def test_image_folder(folder):
+    found = data.load("tiny", SPEC | {"path": str(folder)})
+    assert found.train_images.shape == (6, 3, 16, 16)
+    assert found.train_images.dtype == torch.uint8
+    assert found.train_labels.tolist() == [0, 0, 0, 1, 1, 1]  # classes by sorted name: ant, cat
+    assert found.train_images[:, 0, 0, 0].tolist() == [40, 50, 60, 10, 20, 30]
+    assert (found.classes, found.official, len(found.test_labels)) == (2, False, 4)
+
+
+def test_a_tar_archive_is_the_folder(folder):
+    with tarfile.open("images.tar.xz", "w:xz") as tar:
+        tar.add(folder, arcname=".")
+    from_folder, from_tar = (data.load("tiny", SPEC | {"path": path}) for path in (str(folder), "images.tar.xz"))
+    assert from_folder.digest == from_tar.digest
+
+
+def test_other_sizes_are_resized_and_other_shapes_refused(folder):
+    assert data.load("tiny", SPEC | {"path": str(folder), "image_size": 32}).train_images.shape == (6, 3, 32, 32)
+    Image.new("RGB", (16, 8)).save(folder / "train" / "ant" / "9.png")
+    with pytest.raises(BenchError, match=r"9\.png: 16 x 8 pixels; square images"):
+        data.load("tiny", SPEC | {"path": str(folder)})
+
+
+def test_normalise(folder):
+    found = data.load("tiny", SPEC | {"path": str(folder)})
+    pixel = found.normalise(found.train_images)[0, 0, 0, 0]
+    assert pixel.item() == pytest.approx((40 / 255 - 0.5) / 0.25)
+
+
+def test_cache_is_used_checked_and_follows_the_source(folder, monkeypatch):
+    spec = SPEC | {"path": str(folder)}
+    first = data.load("tiny", spec)
+    reads = []
+    real = data.SOURCES["image_folder"]
+    monkeypatch.setitem(data.SOURCES, "image_folder", lambda s: reads.append(1) or real(s))
+    assert data.load("tiny", spec).digest == first.digest
+    assert not reads
+    (cache,) = data.CACHE.glob("*.pt")
+    cache.write_bytes(cache.read_bytes()[:-100])
+    assert data.load("tiny", spec).digest == first.digest
+    assert len(reads) == 1
+    Image.new("RGB", (16, 16)).save(folder / "train" / "ant" / "9.png")
+    assert data.load("tiny", spec).digest != first.digest
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda f: (f / "train/ant/0.png").write_bytes((f / "train/ant/0.png").read_bytes()[:40]), "not a readable image"),
+        (lambda f: [p.unlink() for p in (f / "test").rglob("*.png")], r"no images in test/<class>/"),
+        (lambda f: f.rename(f.with_name("gone")), "no such folder or archive"),
+        (lambda f: (f / "train/cat").rename(f / "train/dog"), "class cat has no training images"),
+    ],
+)
+def test_damaged_folder(folder, damage, expected):
+    damage(folder)
+    with pytest.raises(BenchError, match=expected):
+        data.load("tiny", SPEC | {"path": str(folder)})
+    assert not list(folder.parent.glob("data/cache/*"))
+
+
+def test_truncated_archive(folder):
+    with tarfile.open("images.tar.xz", "w:xz") as tar:
+        tar.add(folder, arcname=".")
+    whole = (folder.parent / "images.tar.xz").read_bytes()
+    (folder.parent / "images.tar.xz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BenchError, match=r"images\.tar\.xz: .*archive"):
+        data.load("tiny", SPEC | {"path": "images.tar.xz"})
+
+
+def test_folder_without_a_path():
+    with pytest.raises(BenchError, match="needs a `path`"):
+        data.load("tiny", SPEC)
+
+
+def test_grey_statistics_read_grey_images(folder):
+    assert data.load("tiny", SPEC | {"path": str(folder), "mean": [0.5], "std": [0.2]}).train_images.shape[1] == 1
+
+
+def test_cifar10_archive_is_checked(tmp_path, monkeypatch, shipped):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cifar.tar.gz").write_bytes(b"not it")
+    spec = shipped["datasets"]["cifar10"]
+    with pytest.raises(BenchError, match=rf"md5 \w+, the official archive has {cifar10.MD5}"):
+        data.load("cifar10", spec | {"path": "cifar.tar.gz"})
+    with pytest.raises(BenchError, match="no such archive"):
+        data.load("cifar10", spec | {"path": "missing.tar.gz"})
+
+
+def test_cifar10_archive_is_read(tmp_path, monkeypatch, shipped):
+    """An archive in the official layout, its md5 declared to be the official one."""
+    import hashlib
+    import io
+    import pickle
+
+    monkeypatch.chdir(tmp_path)
+    with tarfile.open("cifar.tar.gz", "w:gz") as tar:
+        for number, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+            pixels = np.arange(3072, dtype=np.uint16).astype(np.uint8)[None].repeat(2, 0)
+            content = pickle.dumps({b"data": pixels, b"labels": [number, 9]})
+            info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    md5 = hashlib.md5((tmp_path / "cifar.tar.gz").read_bytes()).hexdigest()
+    monkeypatch.setattr(cifar10, "MD5", md5)
+    found = data.load("cifar10", shipped["datasets"]["cifar10"] | {"path": "cifar.tar.gz"})
+    assert found.official
+    assert found.label == "CIFAR-10"
+    assert found.train_labels.tolist() == [0, 9, 1, 9, 2, 9, 3, 9, 4, 9]
+    assert found.train_images.shape == (10, 3, 32, 32)
+    assert found.train_images[0, 1, 0, :3].tolist() == [0, 1, 2]  # channel-major rows
+
+
+def test_cifar10_from_a_folder_never_passes_as_the_official_one(folder, shipped):
+    spec = shipped["datasets"]["cifar10"] | {"source": "image_folder", "path": str(folder)}
+    assert data.load("cifar10", spec).label == "CIFAR-10 (not the official archive)"
+
+
+def test_digits(tmp_path, monkeypatch, shipped):
+    monkeypatch.chdir(tmp_path)
+    spec = shipped["datasets"]["digits"]
+    found = data.load("digits", spec)
+    assert found.train_images.shape == (1437, 1, 16, 16)
+    assert found.test_images.shape == (360, 1, 16, 16)
+    assert found.classes == 10
+    pixels = found.train_images.double() / 255
+    assert pixels.mean().item() == pytest.approx(spec["mean"][0], abs=1e-4)
+    assert pixels.std().item() == pytest.approx(spec["std"][0], abs=1e-4)
+    # no image of the test split is in the training split
+    rows = {image.numpy().tobytes() for image in found.train_images}
+    assert sum(image.numpy().tobytes() in rows for image in found.test_images) == 0

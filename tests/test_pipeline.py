@@ -1,0 +1,233 @@
+"""The pipeline as a user runs it, on a tiny configuration in a folder of its own."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def tiny(shipped: dict) -> dict:
+    """Quick with 4 steps, one finite epsilon, two variants and one seed; a variant that nobody uses yet."""
+    shipped["recipes"]["digits"] |= {"batch_size": 32, "steps": 4, "evaluate_every": 2}
+    shipped["variants"]["on-skip-last"] = {"sites": {"skip": "norm"}, "stages": ["last"]}
+    shipped["studies"]["quick"] |= {"variants": ["baseline", "scalenorm"], "epsilons": [8, float("inf")], "seeds": 1}
+    shipped["machine"]["device"] = "cpu"
+    return shipped
+
+
+def write(config: dict, folder: Path, sort_keys: bool = False) -> None:
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=sort_keys))
+
+
+def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # rules call `python`
+    return subprocess.run(
+        [*command, "--cores", "2", "--show-failed-logs", *arguments],
+        capture_output=True, text=True, check=False, env=os.environ | {"PATH": path} | environment,
+    )  # fmt: skip
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """Jobs that a dry run lists, by rule."""
+    done = snakemake(folder, "-n", "--quiet", "none", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    listing = re.search(r"^job +count\n[- ]+\n(.*?)^total", done.stdout + done.stderr, re.M | re.S)
+    return {row.split()[0]: int(row.split()[1]) for row in listing[1].splitlines()} if listing else {}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, _shipped):
+    """A folder in which the tiny configuration has been run."""
+    folder = tmp_path_factory.mktemp("user")
+    write(tiny(json.loads(json.dumps(_shipped))), folder)
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path):
+    """A copy of it to play with."""
+    shutil.copytree(finished, tmp_path / "user")
+    return tmp_path / "user"
+
+
+@pytest.fixture
+def config(shipped):
+    return tiny(json.loads(json.dumps(shipped)))
+
+
+def test_a_run_leaves_records_tables_and_report(finished):
+    records = sorted(path.relative_to(finished / "results/runs").as_posix() for path in finished.rglob("seed*.json"))
+    assert records == [
+        f"digits/resnet9-w8/{v}/eps{e}/seed0.json" for v in ("baseline", "scalenorm") for e in ("8", "inf")
+    ]
+    assert len((finished / "results/runs.csv").read_text().splitlines()) == 5
+    report = (finished / "report/report.html").read_text()
+    assert "scalenorm" in report
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//(?!www\.w3\.org)[^"']*\.(?:js|css|png|svg|woff2?)""", report)
+    assert not list(finished.rglob("*.partial"))
+
+
+def test_a_second_run_does_nothing(folder):
+    done = snakemake(folder)
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_comments_and_order_of_keys_change_nothing(folder, config):
+    write(config, folder, sort_keys=True)
+    (folder / "config.yaml").write_text("# a remark\n" + (folder / "config.yaml").read_text())
+    assert planned(folder) == {}
+
+
+def test_adding_a_variant_trains_its_runs_only_and_removing_it_none(folder, config):
+    config["studies"]["quick"]["variants"].append("on-skip-last")
+    write(config, folder)
+    assert planned(folder) == {"train": 2, "summarise": 1, "report": 1, "all": 1}
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("seed*.json")}
+    assert snakemake(folder).returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    for table in ("results/runs.csv", "results/summary.csv", "report/report.html"):
+        assert "on-skip-last" in (folder / table).read_text()
+    assert "on-skip-last" in (folder / "results/figures/quick-accuracy.svg").read_text()
+    config["studies"]["quick"]["variants"].remove("on-skip-last")
+    write(config, folder)
+    assert planned(folder) == {"summarise": 1, "report": 1, "all": 1}
+    assert snakemake(folder).returncode == 0
+    assert "on-skip-last" not in (folder / "results/runs.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "jobs"),
+    [
+        (lambda c: c["studies"]["quick"].update(seeds=2), {"train": 4, "summarise": 1, "report": 1, "all": 1}),
+        (lambda c: c["variants"]["scalenorm"]["sites"].update(sum="scalar"), {"train": 2, "summarise": 1, "report": 1, "all": 1}),
+        (lambda c: c["recipes"]["digits"].update(clip_norm=2.0), {"train": 4, "summarise": 1, "report": 1, "all": 1}),
+        (lambda c: c["recipes"]["digits"].update(delta=2e-4), {"calibrate": 2, "train": 4, "summarise": 1, "report": 1, "all": 1}),
+        (lambda c: c["recipes"]["pocket"].update(steps=3), {}),
+        (lambda c: c["machine"].update(physical_batch=3), {}),
+        (lambda c: c["datasets"]["cifar10"].update(path="/elsewhere"), {}),
+        (lambda c: c["claims"]["it-is-the-sum"].update(at_least=1.0), {"summarise": 1, "report": 1, "all": 1}),
+    ],
+    ids=["seed", "variant", "recipe", "budget", "other-recipe", "machine", "path", "claim"],
+)
+def test_what_an_edit_runs_again(folder, config, change, jobs):
+    change(config)
+    write(config, folder)
+    assert planned(folder) == jobs
+
+
+def test_studies_are_targets_and_can_be_chosen(folder):
+    assert planned(folder, "quick") == {"quick": 1}
+    assert planned(folder, "pocket")["train"] == 60
+    assert planned(folder, "--config", "studies=quick,pocket")["train"] == 60
+    done = snakemake(folder, "-n", "--config", "studies=quik")
+    assert done.returncode == 1
+    assert "unknown study 'quik' (did you mean 'quick'?)" in done.stdout + done.stderr
+
+
+def test_partial_reports_what_exists(folder):
+    for path in folder.rglob("scalenorm/*/seed0.json"):
+        path.unlink()
+    assert snakemake(folder, "partial").returncode == 0
+    assert len((folder / "results/runs.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda c: c["studies"]["quick"]["variants"].append("scalenrm"), "unknown variant 'scalenrm' (did you mean 'scalenorm'?)"),
+        (lambda c: c["recipes"]["digits"].update(delta="1e-5"), "recipes.digits.delta: '1e-5' is text, a number is expected"),
+        (lambda c: c["variants"]["scalenorm"].update(sites={"out": "norm"}), "sites.out: no activation follows the sum here"),
+    ],
+)
+def test_wrong_configuration_gets_a_sentence_and_loses_nothing(folder, config, change, expected):
+    before = sorted(folder.rglob("seed*.json"))
+    change(config)
+    write(config, folder)
+    done = snakemake(folder)
+    assert done.returncode == 1
+    assert expected in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert sorted(folder.rglob("seed*.json")) == before
+
+
+def test_missing_dataset_gets_a_sentence(folder):
+    (folder / "config.local.yaml").write_text("datasets: {cifar10: {source: image_folder, path: /no/such/place}}\n")
+    done = snakemake(folder, "pocket")
+    assert done.returncode == 1
+    assert "/no/such/place: no such folder or archive" in done.stdout + done.stderr
+
+
+def test_damaged_record_gets_a_sentence_and_can_be_made_again(folder):
+    damaged = folder / "results/runs/digits/resnet9-w8/scalenorm/epsinf/seed0.json"
+    damaged.write_text(damaged.read_text()[:100])
+    done = snakemake(folder)
+    assert done.returncode == 1
+    assert "damaged record" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    damaged.unlink()
+    assert planned(folder)["train"] == 1
+
+
+CONDA = '''#!{python}
+import json, sys, venv
+from pathlib import Path
+here, arguments = Path(__file__).resolve().parent, sys.argv[1:]
+with open(here / "calls", "a") as log:
+    log.write(" ".join(arguments) + "\\n")
+if arguments == ["--version"]:
+    print("conda 24.9.2")
+elif arguments[:2] == ["info", "--json"]:
+    print(json.dumps({{"conda_prefix": str(here.parent), "platform": "linux-64"}}))
+elif arguments[:2] == ["config", "--get"]:
+    print('{{"get": {{"channel_priority": "strict"}}}}')
+elif "create" in arguments[:2]:
+    prefix = Path(arguments[arguments.index("--prefix") + 1])
+    venv.create(prefix, symlinks=True)
+    (next(prefix.glob("lib/python*/site-packages")) / "tests.pth").write_text({packages!r})
+elif arguments[:1] != ["clean"]:
+    sys.exit(f"unsupported: {{arguments}}")
+'''
+
+
+def test_use_conda_creates_and_activates_the_environments(tmp_path, config):
+    """Against a stand-in for `conda`: Snakemake's side is tested, that conda-forge solves the files is not."""
+    binary = tmp_path / "conda" / "bin"
+    binary.mkdir(parents=True)
+    (binary / "conda").write_text(CONDA.format(python=sys.executable, packages=str(Path(yaml.__file__).parents[1])))
+    (binary / "conda").chmod(0o755)
+    (binary / "activate").write_text('export CONDA_PREFIX="$1" PATH="$1/bin:$PATH"\n')
+    folder = tmp_path / "user"
+    folder.mkdir()
+    config["studies"]["quick"] |= {"variants": ["baseline"], "epsilons": [float("inf")]}
+    write(config, folder)
+    done = snakemake(folder, "--use-conda", PATH=f"{binary}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / "report/report.html").exists()
+    created = re.findall(r"create .*--file (\S+)", (binary / "calls").read_text())
+    assert len(created) == 2  # torch.yaml and report.yaml
+
+
+def test_conda_environments_name_the_pinned_versions():
+    pins = dict(line.split("==") for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line)
+    pins = {name.lower(): version for name, version in pins.items()}
+    renamed = {"pytorch": "torch", "matplotlib-base": "matplotlib", "seaborn-base": "seaborn"}
+    for path in (ROOT / "workflow/envs").glob("*.yaml"):
+        for item in yaml.safe_load(path.read_text())["dependencies"]:
+            for requirement in item["pip"] if isinstance(item, dict) else [item]:
+                name, _, version = requirement.replace("==", "=").partition("=")
+                if name not in ("python", "pip"):
+                    assert pins[renamed.get(name, name)].startswith(version), f"{path.name}: {requirement}"

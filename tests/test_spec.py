@@ -1,0 +1,154 @@
+"""Resolution of the configuration into runs, and its refusals."""
+
+import inspect
+import math
+import re
+
+import pytest
+import torch
+
+from bench import BenchError, models, spec, train
+
+
+def refused(config: dict, expected: str) -> None:
+    with pytest.raises(BenchError, match=re.escape(expected)):
+        spec.resolve(config)
+
+
+def test_every_study_of_the_shipped_configuration_resolves(shipped):
+    studies = spec.resolve(shipped)
+    assert set(studies) == set(shipped["studies"])
+    for name, study in shipped["studies"].items():
+        seeds = study["seeds"] if isinstance(study["seeds"], int) else len(study["seeds"])
+        expected = len(study["archs"]) * len(study["variants"]) * len(study["epsilons"]) * seeds
+        assert len({run.id for run in studies[name].runs}) == expected
+
+
+def test_quick_is_the_grid_that_the_readme_promises(quick):
+    runs = quick.values()
+    assert len({run.variant for run in runs}) >= 4
+    assert sum(math.isfinite(epsilon) for epsilon in {run.epsilon for run in runs}) >= 2
+    assert math.inf in {run.epsilon for run in runs}
+    assert len({run.seed for run in runs}) >= 3
+
+
+def test_json_round_trip(shipped):
+    for study in spec.resolve(shipped).values():
+        for run in study.runs:
+            assert spec.Run.from_json(run.json()) == run
+
+
+def test_json_of_another_results_version_is_refused(quick):
+    text = next(iter(quick.values())).json().replace('"results_version": 1', '"results_version": 0')
+    with pytest.raises(BenchError, match="results version 0"):
+        spec.Run.from_json(text)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"results_version": 1}', "null"])
+def test_damaged_json_is_refused(text):
+    with pytest.raises(BenchError, match="not the specification of a run"):
+        spec.Run.from_json(text)
+
+
+def test_identity_ignores_paths_and_machine(shipped):
+    before = [run.json() for study in spec.resolve(shipped).values() for run in study.runs]
+    shipped["datasets"]["cifar10"]["path"] = "/elsewhere"
+    shipped["machine"]["physical_batch"] = 7
+    assert [run.json() for study in spec.resolve(shipped).values() for run in study.runs] == before
+
+
+def test_another_source_of_images_is_another_run(shipped):
+    before = spec.resolve(shipped)["pocket"].runs[0].json()
+    shipped["datasets"]["cifar10"]["source"] = "image_folder"
+    assert spec.resolve(shipped)["pocket"].runs[0].json() != before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("variants", ["baseline", "scalenrm"], "studies.quick.variants: unknown variant 'scalenrm' (did you mean 'scalenorm'?)"),
+        ("archs", ["resnet8"], "studies.quick.archs: unknown arch 'resnet8' (did you mean"),
+        ("recipe", "digit", "studies.quick.recipe: unknown recipe 'digit' (did you mean 'digits'?)"),
+        ("variants", ["batch"], "variant batch at epsilon 3: batch norm mixes samples"),
+        ("variants", ["baseline", "groups-32"], "baseline and groups-32 are the same network on resnet9-w8; keep one"),
+    ],
+)
+def test_study_refusals(shipped, key, value, expected):
+    shipped["studies"]["quick"][key] = value
+    refused(shipped, expected)
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        ({"sites": {"out": "norm"}}, "sites.out: no activation follows the sum here"),
+        ({"norm": {"groups": 3}}, "3 groups do not divide 8 channels; choose a divisor"),
+        ({"sites": {"sum": {"groups": 3}}}, "3 groups do not divide 8 channels"),
+        ({"norm": {"kind": "none"}, "sites": {"sum": "norm"}}, "there is no ordinary norm to repeat"),
+        ({"norm": {"kind": "none"}, "sites": {"sum": "shared"}}, "a shared site re-uses the block's last norm"),
+        ({"sites": {"sum": "norm"}, "stages": [3]}, "stages: 3: the network has stages 1 to 2"),
+        ({"stages": ["last"]}, "without sites changes nothing"),
+        ({"sites": {"sum": {"kind": "batch"}}}, "batch norm mixes samples"),
+    ],
+)
+def test_model_refusals(shipped, variant, expected):
+    shipped["variants"]["mine"] = variant
+    shipped["studies"]["quick"]["variants"].append("mine")
+    refused(shipped, expected)
+
+
+def test_batch_norm_may_train_without_privacy(shipped):
+    shipped["studies"]["quick"] |= {"variants": ["batch"], "epsilons": [math.inf]}
+    assert spec.resolve(shipped)["quick"].runs[0].model.mixes_samples
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"dataset": "digit"}, "unknown dataset 'digit'"),
+        ({"optimizer": {"name": "sgd", "lr": 1.0, "momentun": 0.9}}, "unknown argument 'momentun' (did you mean 'momentum'?)"),
+        ({"optimizer": {"name": "sgd", "lr": 1.0, "momentum": "1e-1"}}, "'1e-1' is text, a number is expected"),
+        ({"budget": "as-published"}, "noise_multipliers belong to budget: as-published"),
+        ({"noise_multipliers": {"8": 1.0}}, "noise_multipliers belong to budget: as-published"),
+        ({"budget": "as-published", "noise_multipliers": {"8": 1.0}}, "has no published noise multiplier for it (has: 8)"),
+    ],
+)
+def test_recipe_refusals(shipped, change, expected):
+    shipped["recipes"]["digits"] |= change
+    refused(shipped, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"study": "clam"}, "unknown study 'clam' (did you mean 'claim'?)"),
+        ({"variant": "on-skip"}, "unknown variant of its study 'on-skip'"),
+        ({"epsilon": 5}, "5 is not an epsilon of study claim"),
+    ],
+)
+def test_claim_refusals(shipped, change, expected):
+    shipped["claims"]["scalenorm-helps-eps8"] |= change
+    refused(shipped, expected)
+
+
+def test_optimizer_arguments_are_torchs():
+    for name, arguments in spec.OPTIMIZER_ARGUMENTS.items():
+        assert set(arguments) <= set(inspect.signature(train.OPTIMIZERS[name]).parameters)
+
+
+def test_family_facts_agree_with_the_built_networks(shipped):
+    assert set(spec.FAMILIES) == set(models.FAMILIES)
+    for arch in shipped["archs"]:
+        model = spec.model_of(shipped, arch, "scalenorm")
+        family = spec.FAMILIES[model.family]
+        network = models.build(model, 3, 10)
+        norms = {layer.num_channels for layer in network.modules() if isinstance(layer, torch.nn.GroupNorm)}
+        assert norms == family.norm_channels(model.size)
+        blocks = [module for module in network.modules() if isinstance(module, models.ResidualBlock)]
+        assert any(not isinstance(block.act, torch.nn.Identity) for block in blocks) == family.activation_after_sum
+
+
+@pytest.mark.parametrize(("epsilon", "text"), [(8, "8"), (7.42, "7.42"), (math.inf, "inf"), (0.5, "0.5"), (10.0, "10")])
+def test_epsilon_text(epsilon, text):
+    assert spec.epsilon_text(epsilon) == text
+    assert float(text) == epsilon

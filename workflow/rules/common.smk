@@ -1,0 +1,115 @@
+# The configuration, checked, and what the rules ask of it. Meaning lives in bench/spec.py.
+import json
+import os
+import shlex
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+sys.path.insert(0, str(workflow.basedir))
+
+from bench import BenchError, machine, spec
+from bench import config as configuration
+
+REPO = os.path.relpath(workflow.basedir)
+# `python -m bench` finds this checkout from any working directory, in conda environments too
+shell.prefix(
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(workflow.basedir))}; "
+)
+
+try:
+    CONFIG = configuration.load()
+    STUDIES = spec.resolve(CONFIG)
+except BenchError as error:
+    raise WorkflowError(str(error)) from None
+
+RUNS = {run.id: run for study in STUDIES.values() for run in study.runs}
+GPU = machine.has_cuda() and CONFIG["machine"]["device"] != "cpu"
+# Without a limit Snakemake would start every run at once; `--resources gpu=N` still wins.
+workflow.global_resources.setdefault(
+    "gpu", CONFIG["machine"]["runs_per_gpu"] if GPU else 0
+)
+
+
+def selected() -> list[str]:
+    """The studies of `--config studies=a,b`, or those that this machine runs by itself."""
+    unknown = sorted(set(config) - {"studies"})
+    if unknown:
+        raise WorkflowError(
+            f"--config {unknown[0]}=...: only studies=NAME,NAME; everything else stands in config.yaml"
+        )
+    if "studies" not in config:
+        return [
+            name for name, study in STUDIES.items() if GPU or study.without_gpu == "run"
+        ]
+    asked = config["studies"]
+    names = asked.split(",") if isinstance(asked, str) else list(asked)
+    for name in names:
+        if name not in STUDIES:
+            raise WorkflowError(
+                f"--config studies: unknown study {name!r}{configuration.did_you_mean(name, STUDIES)}"
+            )
+    return names
+
+
+def records_of(names: list[str]) -> list[str]:
+    return [
+        str(run.path)
+        for run in {
+            run.id: run for name in names for run in STUDIES[name].runs
+        }.values()
+    ]
+
+
+def run_of(wildcards) -> spec.Run:
+    return RUNS[
+        f"{wildcards.recipe}/{wildcards.arch}/{wildcards.variant}/eps{wildcards.epsilon}/seed{wildcards.seed}"
+    ]
+
+
+def resolved(wildcards) -> str:
+    """Sorted JSON of all that decides the run's numbers: when it changes, and only then, the run is trained again."""
+    return run_of(wildcards).json()
+
+
+def budget(wildcards) -> str:
+    """What decides the noise multiplier of a recipe at an epsilon."""
+    keys = (
+        "dataset",
+        "batch_size",
+        "steps",
+        "delta",
+        "budget",
+        "accountant",
+        "noise_multipliers",
+    )
+    return json.dumps(
+        {key: CONFIG["recipes"][wildcards.recipe].get(key) for key in keys},
+        sort_keys=True,
+    )
+
+
+def dataset_spec(wildcards) -> str:
+    return json.dumps(CONFIG["datasets"][wildcards.dataset], sort_keys=True)
+
+
+def dataset_of(wildcards) -> str:
+    return f"results/datasets/{CONFIG['recipes'][wildcards.recipe]['dataset']}.json"
+
+
+def table_spec() -> str:
+    """What decides the tables beside the records."""
+    return json.dumps(
+        {key: CONFIG[key] for key in ("studies", "claims")}, sort_keys=True
+    )
+
+
+def sources(*names: str) -> list[str]:
+    return [os.path.normpath(os.path.join(REPO, name)) for name in names]
+
+
+not_run = [name for name in STUDIES if name not in selected()]
+if not_run:
+    logger.info(
+        f"Studies not asked for here: {', '.join(not_run)} (`python -m bench check` says why)"
+    )

@@ -1,0 +1,62 @@
+rule summarise:
+    input:
+        records=records_of(selected()),
+        src=sources("bench/records.py", "bench/stats.py", "bench/claims.py"),
+    output:
+        "results/runs.csv",
+        "results/summary.csv",
+        "results/claims.csv",
+        "results/not_run.csv",
+    log:
+        "results/logs/summarise.log",
+    conda:
+        "../envs/report.yaml"
+    params:
+        tables=table_spec(),
+    shell:
+        "python -m bench summarise 2> {log}"
+
+
+rule report:
+    input:
+        tables=rules.summarise.output,
+        src=sources(
+            "bench/report.py",
+            "bench/figures.py",
+            "workflow/report/template.html",
+            "workflow/report/style.css",
+            "results/reference/published.csv",
+        ),
+    output:
+        report("report/report.html", caption="../report/caption.rst"),
+    log:
+        "results/logs/report.log",
+    conda:
+        "../envs/report.yaml"
+    shell:
+        "python -m bench report --out {output} 2> {log}"
+
+
+# Targets without output files: they read what exists and always run when asked for.
+for name in STUDIES:
+
+    rule:
+        name:
+            name
+        input:
+            records_of([name]),
+        log:
+            f"results/logs/{name}.log",
+        conda:
+            "../envs/report.yaml"
+        shell:
+            "(python -m bench summarise && python -m bench report) 2> {log}"
+
+
+rule partial:
+    log:
+        "results/logs/partial.log",
+    conda:
+        "../envs/report.yaml"
+    shell:
+        "(python -m bench summarise && python -m bench report) 2> {log}"

@@ -1,0 +1,56 @@
+wildcard_constraints:
+    dataset=r"[a-z0-9-]+",
+    recipe=r"[a-z0-9-]+",
+    arch=r"[a-z0-9-]+",
+    variant=r"[a-z0-9-]+",
+    epsilon=r"[0-9.]+|inf",
+    seed=r"\d+",
+
+
+rule dataset:
+    output:
+        "results/datasets/{dataset}.json",
+    log:
+        "results/logs/datasets/{dataset}.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        dataset=dataset_spec,
+    shell:
+        "python -m bench dataset {wildcards.dataset} --out {output} 2> {log}"
+
+
+rule calibrate:
+    input:
+        dataset=dataset_of,
+    output:
+        "results/noise/{recipe}/eps{epsilon}.json",
+    log:
+        "results/logs/noise/{recipe}/eps{epsilon}.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        budget=budget,
+    shell:
+        "python -m bench calibrate {wildcards.recipe} {wildcards.epsilon} --out {output} 2> {log}"
+
+
+rule train:
+    input:
+        dataset=dataset_of,
+        noise="results/noise/{recipe}/eps{epsilon}.json",
+    output:
+        "results/runs/{recipe}/{arch}/{variant}/eps{epsilon}/seed{seed}.json",
+    log:
+        "results/logs/runs/{recipe}/{arch}/{variant}/eps{epsilon}/seed{seed}.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: CONFIG["machine"]["threads"]
+    resources:
+        gpu=int(GPU),
+    params:
+        run=resolved,
+    message:
+        "training {output}; to watch: tail -f {log}"
+    shell:
+        "python -m bench train --run-json {params.run:q} --noise {input.noise} --out {output} > {log} 2>&1"
