@@ -119,11 +119,16 @@ def _study(study: spec.Study, found: dict, tables: dict, reference: pd.DataFrame
         "records": here,
         "missing": _rows(missing),
         "views": {
-            origin: view | {"rows": _rows(view["summary"])} for origin, view in views.items() if len(view["runs"])
+            origin: view | {"rows": _by_epsilon(view["summary"])} for origin, view in views.items() if len(view["runs"])
         },
         "figures": _figures(study.name, here, views, looks),
         "specification": _specification(study),
     }
+
+
+def _by_epsilon(summary: pd.DataFrame) -> list[dict]:
+    """The rows with rising epsilon, otherwise in the study's order."""
+    return _rows(summary.sort_values("epsilon", key=lambda column: column.astype(float), kind="stable"))
 
 
 def _identity(run: spec.Run) -> dict:
@@ -171,7 +176,7 @@ def _claim(name: str, claim: dict, table: pd.DataFrame, pages: list[dict]) -> di
 
 
 def _official(published: pd.DataFrame, made: list[dict]) -> set[str]:
-    """Labels of datasets that are what the papers used: verified here, or named by a publication and not denied here."""
+    """Labels of datasets that are what the papers used: verified here, or published and not denied here."""
     verified = {record["data"]["label"] for record in made if record["data"]["official"]}
     return {*published["dataset"], *verified} - {r["data"]["label"] for r in made if not r["data"]["official"]}
 

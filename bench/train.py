@@ -13,7 +13,8 @@ from bench import BenchError, models, scale_mixing
 from bench.data import Dataset
 from bench.dp import accounting
 from bench.dp.admission import admit
-from bench.dp.gradients import ENGINES, NonFiniteGradient, NotPrivate, Optimizer
+from bench.dp.gradients import ENGINES, NotPrivate
+from bench.dp.optimizer import NonFiniteGradient, Optimizer
 from bench.dp.sampling import generator, poisson_batch
 from bench.machine import describe, has_cuda
 from bench.spec import Run

@@ -2,7 +2,7 @@
 
 An engine adds, into `p.summed_grad` of every parameter, sum_i min(1, C / (||g_i|| + 1e-6)) g_i over the samples i of the
 batch, g_i being the gradient of sample i's loss, the mean over its K views (Abadi et al. 2016, algorithm 1; De et al. 2022,
-section 3.2, for the views). The 1e-6 is Opacus'. All engines feed the same optimiser, `Optimizer`.
+section 3.2, for the views). The 1e-6 is Opacus'. All engines feed the same optimiser, `bench.dp.optimizer.Optimizer`.
 """
 
 from collections.abc import Callable
@@ -10,44 +10,21 @@ from typing import Protocol
 
 import torch
 from opacus.grad_sample import GradSampleHooks, register_grad_sampler
-from opacus.optimizers import DPOptimizer
 from torch import nn
-from torch.nn.functional import cross_entropy
 
+from bench.dp.fast import Fast
+from bench.dp.optimizer import Optimizer, sample_losses
 from bench.layers import Scalar
 
 
-class NonFiniteGradient(ArithmeticError):
-    """A sample's gradient holds inf or NaN: its clipped value is undefined and the run cannot go on."""
-
-
 class Engine(Protocol):
-    def accumulate(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Adds the clipped gradients of normalised images (n, K, C, S, S), n >= 1, with labels (n,); returns their loss sum."""
+    def accumulate(
+        self, images: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Adds the clipped gradients of normalised images (n, K, C, S, S), n >= 1, with labels (n,); returns the loss sum.
 
-
-class Optimizer(DPOptimizer):
-    """Opacus' optimiser fed with `p.summed_grad` directly: noise N(0, (sigma C)^2), division by the expected batch, step."""
-
-    accumulated_iterations = 1  # the sums cover the whole logical batch
-
-    def start_step(self) -> None:
-        for p in self.params:
-            p.summed_grad = torch.zeros_like(p)
-
-    def finish_step(self) -> None:
-        for p in self.params:
-            if not torch.isfinite(p.summed_grad).all():
-                raise NonFiniteGradient("the sum of the clipped gradients is not finite")
-        self.add_noise()
-        self.scale_grad()
-        self.original_optimizer.step()
-
-
-def view_losses(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of every view, divided by K, (n * K,): the sum over a sample's views is its loss."""
-    views = images.shape[1]
-    return cross_entropy(network(images.flatten(0, 1)), labels.repeat_interleave(views), reduction="none") / views
+        `mask` as in `sample_losses`. Raises NonFiniteGradient, now or in `Optimizer.finish_step`, for inf or NaN.
+        """
 
 
 class NotPrivate:
@@ -56,8 +33,8 @@ class NotPrivate:
     def __init__(self, network: nn.Module, optimizer: Optimizer):
         self.network, self.optimizer = network, optimizer
 
-    def accumulate(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        loss = view_losses(self.network, images, labels).sum()
+    def accumulate(self, images, labels, mask=None) -> torch.Tensor:
+        loss = sample_losses(self.network, images, labels, mask).sum()
         gradients = torch.autograd.grad(loss, self.optimizer.params)
         for p, gradient in zip(self.optimizer.params, gradients, strict=True):
             p.summed_grad += gradient
@@ -65,15 +42,15 @@ class NotPrivate:
 
 
 class OpacusHooks:
-    """Opacus' per-sample gradients, formed layer by layer by hooks: slow, and the oracle of faster engines."""
+    """Opacus' per-sample gradients, formed layer by layer by hooks: slow, and the oracle of the fast engine."""
 
     def __init__(self, network: nn.Module, optimizer: Optimizer):
         self.network, self.optimizer = network, optimizer
         self.hooks = GradSampleHooks(network, loss_reduction="sum")
 
-    def accumulate(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def accumulate(self, images, labels, mask=None) -> torch.Tensor:
         # torch warns at every step when the first layer's full backward hook has no input gradient to give
-        loss = view_losses(self.network, images.requires_grad_(), labels).sum()
+        loss = sample_losses(self.network, images.requires_grad_(), labels, mask).sum()
         loss.backward()
         for p in self.optimizer.params:  # (n * K, ...) per view -> (n, ...) per sample
             p.grad_sample = p.grad_sample.unflatten(0, images.shape[:2]).sum(1)
@@ -88,4 +65,4 @@ def _scalar_grad_sample(layer: Scalar, activations: list[torch.Tensor], backprop
     return {layer.gain: (activations[0] * backprops).flatten(1).sum(1)}  # (n,)
 
 
-ENGINES: dict[str, Callable[[nn.Module, Optimizer], Engine]] = {"opacus": OpacusHooks}
+ENGINES: dict[str, Callable[[nn.Module, Optimizer], Engine]] = {"fast": Fast, "opacus": OpacusHooks}

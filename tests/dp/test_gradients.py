@@ -7,7 +7,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from bench import config, models, spec
-from bench.dp.gradients import ENGINES, NonFiniteGradient, NotPrivate, Optimizer
+from bench.dp.gradients import ENGINES, NotPrivate
+from bench.dp.optimizer import NonFiniteGradient, Optimizer
 from bench.dp.sampling import generator
 
 CONFIG = config.load(config.ROOT / "config.yaml")

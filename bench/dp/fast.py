@@ -1,0 +1,130 @@
+"""The fast engine: exact clipped gradient sums from one forward and one backward pass.
+
+The backward pass computes the gradients of activations only. As it reaches a layer it has the layer's input and output
+gradient, from which a rule (`bench.dp.layer_rules`) gives either the per-sample gradients of the layer's parameters, kept
+until the clip factors are known, or their squared norms from Gram matrices, the two tensors being kept instead. When all
+norms are in, each layer's weighted sum is one product. No layer is passed through twice.
+
+Methods: per-layer choice of the cheaper norm from Bu et al. 2022 (mixed ghost clipping, arXiv 2205.10683), single backward
+pass from Bu et al. 2023 (book-keeping, arXiv 2210.00038), Gram norms from Goodfellow 2015 (arXiv 1510.01799).
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from bench.dp.layer_rules import RULES, Rule
+from bench.dp.optimizer import NonFiniteGradient, Optimizer, sample_losses
+
+
+@dataclass(frozen=True)
+class Use:
+    """One passage through a layer: what it saw, (n * K, ...), and the gradient of its output, likewise."""
+
+    layer: nn.Module
+    saved: tuple[torch.Tensor, ...]
+    gradient: torch.Tensor
+
+
+class Fast:
+    """Exact for every network whose parameters all belong to layers in RULES, layers used several times included."""
+
+    def __init__(self, network: nn.Module, optimizer: Optimizer):
+        self.network, self.optimizer = network, optimizer
+        self.layers = [layer for layer in network.modules() if next(layer.parameters(recurse=False), None) is not None]
+        unknown = sorted({type(layer).__name__ for layer in self.layers if type(layer) not in RULES})
+        if unknown:
+            raise TypeError(f"no rule for {', '.join(unknown)}; add one to bench/dp/layer_rules.py or use engine: opacus")
+
+    def accumulate(self, images, labels, mask=None) -> torch.Tensor:
+        """As `bench.dp.gradients.Engine`."""
+        tape = _Tape(len(images))
+        anchor = torch.zeros((), device=images.device, dtype=images.dtype, requires_grad=True)
+        with _recording(self.layers, tape, anchor):
+            loss = sample_losses(self.network, images, labels, mask).sum()
+        torch.autograd.grad(loss, anchor)
+        norms = tape.squared_norms().sqrt()  # (n,)
+        if not torch.isfinite(norms).all():
+            raise NonFiniteGradient("the gradient of a sample is not finite")
+        factors = (self.optimizer.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
+        for p, total in tape.weighted_sums(factors):
+            p.summed_grad += total
+        return loss.detach()
+
+
+class _Tape:
+    """Collects, during a backward pass, what the norms and the weighted sums of all layers need."""
+
+    def __init__(self, n: int):
+        self.n = n
+        self.uses: Counter[nn.Module] = Counter()  # of a layer in the forward pass
+        self.norms: list[torch.Tensor] = []  # squared, (n,) each
+        self.kept: dict[nn.Parameter, torch.Tensor] = {}  # per-sample gradients, (n, *p.shape)
+        self.later: list[tuple[Rule, Use]] = []
+
+    def receive(self, use: Use) -> None:
+        rule = RULES[type(use.layer)]
+        # the gradients of several uses add up before the norm: Gram matrices would need their cross terms
+        if self.uses[use.layer] == 1 and rule.gram_is_cheaper(use.layer, use.saved, use.gradient, self.n):
+            self.norms.append(rule.squared_norms(use.layer, use.saved, use.gradient, self.n))
+            self.later.append((rule, use))
+            return
+        for p, gradients in rule.per_sample(use.layer, use.saved, use.gradient, self.n):
+            self.kept[p] = self.kept[p] + gradients if p in self.kept else gradients
+
+    def squared_norms(self) -> torch.Tensor:
+        kept = [torch.linalg.vector_norm(g.reshape(self.n, -1), dim=1) ** 2 for g in self.kept.values()]
+        return torch.stack([*self.norms, *kept]).sum(0)
+
+    def weighted_sums(self, factors: torch.Tensor) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
+        """(parameter, sum_i factors_i g_i) of every parameter; releases what it has used."""
+        while self.kept:
+            p, gradients = self.kept.popitem()
+            yield p, (factors @ gradients.reshape(self.n, -1)).view_as(p)
+        while self.later:
+            rule, use = self.later.pop()
+            yield from rule.weighted_sum(use.layer, use.saved, use.gradient, factors)
+
+
+@contextlib.contextmanager
+def _recording(layers: list[nn.Module], tape: _Tape, anchor: torch.Tensor) -> Iterator[None]:
+    """Within, the layers compute as ever and report to the tape; `anchor` makes autograd visit the first of them, too."""
+
+    def forward_of(layer: nn.Module):
+        def forward(x: torch.Tensor) -> torch.Tensor:
+            tape.uses[layer] += 1
+            return _Recorded.apply(x, anchor, layer, tape)
+
+        return forward
+
+    try:
+        for layer in layers:
+            layer.forward = forward_of(layer)
+        yield
+    finally:
+        for layer in layers:
+            layer.__dict__.pop("forward", None)
+
+
+class _Recorded(torch.autograd.Function):
+    """A layer whose backward pass gives the gradient of its input and hands the rest to the tape."""
+
+    @staticmethod
+    def forward(ctx, x, anchor, layer, tape):
+        output, saved = RULES[type(layer)].forward(layer, x)
+        ctx.layer, ctx.tape = layer, tape
+        ctx.save_for_backward(*saved)
+        return output
+
+    @staticmethod
+    def backward(ctx, gradient):
+        saved = ctx.saved_tensors
+        rule = RULES[type(ctx.layer)]
+        # the gradient of the input first: the tape may need the cache for itself
+        below = rule.input_gradient(ctx.layer, saved, gradient) if ctx.needs_input_grad[0] else None
+        ctx.tape.receive(Use(ctx.layer, saved, gradient))
+        return below, torch.zeros_like(gradient.flatten()[0]), None, None

@@ -1,0 +1,230 @@
+"""Per-sample gradients, their norms and weighted sums, layer type by layer type.
+
+Everywhere n samples have K views each, the batch holds N = n K images, view by view within a sample, and a sample's gradient
+is the sum over its views of what autograd hands to the layer (the mean over views is in the loss). x is a layer's input,
+g the gradient of its output. Weighted sums are sum_i c_i g_i for clip factors c (n,).
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.nn.functional import pad, unfold
+
+from bench.layers import Scalar
+
+Saved = tuple[torch.Tensor, ...]
+Gradients = Iterable[tuple[nn.Parameter, torch.Tensor]]
+
+# Costs of a byte moved and of a matrix product's operation, in operations of a large convolution. Measured on two cores of a
+# Xeon with AVX-512 (bench/speed/NOTES.md); a GPU's ratios are similar. They only decide speed, and are fixed so that a
+# machine's load cannot change the order of a run's sums.
+BYTE = 30.0
+PRODUCT = 1.7
+
+
+class Rule:
+    """What the fast engine must know of a layer type. Without Gram norms, per-sample gradients are always formed."""
+
+    def forward(self, layer: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, Saved]:
+        """(output, tensors that the other methods get as `saved`)."""
+        raise NotImplementedError
+
+    def input_gradient(self, layer: nn.Module, saved: Saved, g: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def per_sample(self, layer: nn.Module, saved: Saved, g: torch.Tensor, n: int) -> Gradients:
+        """(parameter, (n, *parameter.shape)) of each of the layer's parameters."""
+        raise NotImplementedError
+
+    def gram_is_cheaper(self, layer: nn.Module, saved: Saved, g: torch.Tensor, n: int) -> bool:
+        return False
+
+    def squared_norms(self, layer: nn.Module, saved: Saved, g: torch.Tensor, n: int) -> torch.Tensor:
+        """(n,): squared norm over all of the layer's parameters."""
+        raise NotImplementedError
+
+    def weighted_sum(self, layer: nn.Module, saved: Saved, g: torch.Tensor, factors: torch.Tensor) -> Gradients:
+        raise NotImplementedError
+
+
+class ConvRule(Rule):
+    """Conv2d with equal strides and paddings, no dilation, one group."""
+
+    def forward(self, layer, x):
+        return torch.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding), (x,)
+
+    def input_gradient(self, layer, saved, g):
+        return _convolution_backward(layer, saved[0], g, (True, False))[0]
+
+    def per_sample(self, layer, saved, g, n):
+        (x,) = saved
+        yield layer.weight, per_sample_weight(layer, x, g, n)
+        if layer.bias is not None:
+            yield layer.bias, g.unflatten(0, (n, -1)).sum((1, 3, 4))
+
+    def gram_is_cheaper(self, layer, saved, g, n):
+        x, (kernel, stride) = saved[0], (layer.kernel_size[0], layer.stride[0])
+        positions = len(g) // n * g[0, 0].numel()  # of one sample, all views
+        weights = layer.weight.numel()
+        product = 2 * positions * weights
+        formed = product + 3 * 4 * weights * BYTE  # written once, read for the norm and for the sum
+        inputs = len(x) // n * x[0, 0].numel()
+        if kernel == 1 or stride == 1:
+            gram = 2 * (inputs**2 * x.shape[1] + positions**2 * g.shape[1]) * PRODUCT + 8 * kernel * positions**2 * 4
+        else:
+            gram = 2 * positions**2 * (x.shape[1] * kernel**2 + g.shape[1]) * PRODUCT
+        return gram + product < formed
+
+    def squared_norms(self, layer, saved, g, n):
+        (x,) = saved
+        output = _gram(g.unflatten(0, (n, -1)))  # (n, T, T)
+        norms = (patch_gram(layer, x, n) * output).flatten(1).sum(1)
+        if layer.bias is not None:
+            norms = norms + output.flatten(1).sum(1)
+        return norms
+
+    def weighted_sum(self, layer, saved, g, factors):
+        (x,) = saved
+        g = weigh(g, factors)
+        yield layer.weight, _convolution_backward(layer, x, g, (False, True))[1]
+        if layer.bias is not None:
+            yield layer.bias, g.sum((0, 2, 3))
+
+
+class LinearRule(Rule):
+    """Linear on (N, in)."""
+
+    def forward(self, layer, x):
+        return torch.nn.functional.linear(x, layer.weight, layer.bias), (x,)
+
+    def input_gradient(self, layer, saved, g):
+        return g @ layer.weight
+
+    def per_sample(self, layer, saved, g, n):
+        x, g = saved[0].unflatten(0, (n, -1)), g.unflatten(0, (n, -1))
+        yield layer.weight, torch.einsum("nko,nki->noi", g, x)
+        if layer.bias is not None:
+            yield layer.bias, g.sum(1)
+
+    def gram_is_cheaper(self, layer, saved, g, n):
+        return len(g) // n < min(layer.weight.shape)
+
+    def squared_norms(self, layer, saved, g, n):
+        x, g = saved[0].unflatten(0, (n, -1)), g.unflatten(0, (n, -1))
+        inputs, outputs = x @ x.mT, g @ g.mT  # (n, K, K)
+        if layer.bias is not None:
+            inputs = inputs + 1  # a bias is the weight of an input that is always 1
+        return (inputs * outputs).flatten(1).sum(1)
+
+    def weighted_sum(self, layer, saved, g, factors):
+        g = weigh(g, factors)
+        yield layer.weight, g.mT @ saved[0]
+        if layer.bias is not None:
+            yield layer.bias, g.sum(0)
+
+
+class GroupNormRule(Rule):
+    """GroupNorm with affine parameters: per-sample gradients are (n, C) and always kept."""
+
+    def forward(self, layer, x):
+        n, c, size = x.shape[0], x.shape[1], math.prod(x.shape[2:])
+        output, mean, rstd = torch.native_group_norm(
+            x, layer.weight, layer.bias, n, c, size, layer.num_groups, layer.eps
+        )  # fmt: skip
+        return output, (x, mean, rstd)
+
+    def input_gradient(self, layer, saved, g):
+        x, mean, rstd = saved
+        n, c, size = x.shape[0], x.shape[1], math.prod(x.shape[2:])
+        return torch.ops.aten.native_group_norm_backward(
+            g.contiguous(), x, mean, rstd, layer.weight, n, c, size, layer.num_groups, (True, False, False)
+        )[0]
+
+    def per_sample(self, layer, saved, g, n):
+        x, mean, rstd = saved
+        shift = g.flatten(2).sum(2)  # (N, C)
+        product = torch.linalg.vecdot(g.flatten(2), x.flatten(2))
+        repeats = layer.num_channels // layer.num_groups
+        mean, rstd = mean.repeat_interleave(repeats, 1), rstd.repeat_interleave(repeats, 1)
+        scale = (product - mean * shift) * rstd  # sum over positions of g (x - mean) rstd
+        yield layer.weight, scale.unflatten(0, (n, -1)).sum(1)
+        yield layer.bias, shift.unflatten(0, (n, -1)).sum(1)
+
+
+class ScalarRule(Rule):
+    def forward(self, layer, x):
+        return x * layer.gain, (x,)
+
+    def input_gradient(self, layer, saved, g):
+        return g * layer.gain
+
+    def per_sample(self, layer, saved, g, n):
+        yield layer.gain, torch.linalg.vecdot(g.reshape(n, -1), saved[0].reshape(n, -1))
+
+
+def weigh(g: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """g (n * K, ...) times its sample's factor (n,)."""
+    return g * factors.repeat_interleave(len(g) // len(factors)).view(-1, *[1] * (g.dim() - 1))
+
+
+def per_sample_weight(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
+    """Gradient of a convolution's weight per sample, (n, C_out, C_in, k, k)."""
+    x, g = x.unflatten(0, (n, -1)), g.unflatten(0, (n, -1))
+    if x.device.type == "cpu":
+        # one sample at a time: oneDNN's convolutions outrun matrix products, and the sample stays in the cache
+        return torch.stack([_convolution_backward(layer, x[i], g[i], (False, True))[1] for i in range(n)])
+    patches = unfold(x.flatten(0, 1), layer.kernel_size, padding=layer.padding, stride=layer.stride)  # (N, C_in k k, T)
+    per_view = g.flatten(0, 1).flatten(2) @ patches.mT  # (N, C_out, C_in k k)
+    return per_view.unflatten(0, (n, -1)).sum(1).view(n, *layer.weight.shape)
+
+
+def patch_gram(layer: nn.Conv2d, x: torch.Tensor, n: int) -> torch.Tensor:
+    """Inner products of the input patches at all pairs of output positions of a sample, (n, T, T), T over all views.
+
+    At stride 1 a patch is a window of the image, so that the products are those of single pixels summed along
+    diagonals, in rows first and columns then: k^2 times fewer multiplications than from the patches themselves.
+    """
+    size, padding = layer.kernel_size[0], layer.padding[0]
+    x = x.unflatten(0, (n, -1))  # (n, K, C, H, W)
+    if layer.stride[0] != 1:
+        if size == 1:
+            return _gram(x[..., :: layer.stride[0], :: layer.stride[0]])
+        patches = unfold(x.flatten(0, 1), layer.kernel_size, padding=layer.padding, stride=layer.stride)
+        return _gram(patches.unflatten(0, (n, -1)).unsqueeze(-1))
+    gram = _gram(x)
+    if size == 1:
+        return gram
+    views, (height, width) = x.shape[1], x.shape[3:]
+    gram = gram.view(n, views, height, width, views, height, width)
+    for row, column in ((3, 6), (2, 5)):  # the two axes of columns, then of rows
+        length = gram.shape[row]
+        out = length + 2 * padding - size + 1
+        # pad both axes, then add the `size` shifted diagonals
+        widths = [0, 0] * (6 - column) + [padding] * 2 + [0, 0] * 2 + [padding] * 2
+        padded = pad(gram, widths)
+        gram = sum(padded.narrow(row, shift, out).narrow(column, shift, out) for shift in range(size))
+    positions = views * gram.shape[2] * gram.shape[3]
+    return gram.reshape(n, positions, positions)
+
+
+def _gram(x: torch.Tensor) -> torch.Tensor:
+    """(n, K, C, H, W) -> inner products over C of all pairs of positions, (n, K H W, K H W)."""
+    x = x.transpose(1, 2).flatten(2)  # (n, C, K H W)
+    return x.mT @ x
+
+
+def _convolution_backward(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, wanted: tuple[bool, bool]) -> tuple:
+    """(gradient of x, gradient of the weight), None where not wanted."""
+    return torch.ops.aten.convolution_backward(
+        g, x, layer.weight, None, layer.stride, layer.padding, (1, 1), False, (0, 0), 1, (*wanted, False)
+    )[:2]
+
+
+RULES: dict[type[nn.Module], Rule] = {
+    nn.Conv2d: ConvRule(),
+    nn.Linear: LinearRule(),
+    nn.GroupNorm: GroupNormRule(),
+    Scalar: ScalarRule(),
+}

@@ -1,0 +1,42 @@
+"""Noise, scaling and step: Opacus' optimiser, fed with sums of clipped gradients."""
+
+import torch
+from opacus.optimizers import DPOptimizer
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+
+class NonFiniteGradient(ArithmeticError):
+    """A sample's gradient holds inf or NaN: its clipped value is undefined and the run cannot go on."""
+
+
+class Optimizer(DPOptimizer):
+    """Opacus' optimiser fed with `p.summed_grad` directly: noise N(0, (sigma C)^2), division by the expected batch, step."""
+
+    accumulated_iterations = 1  # the sums cover the whole logical batch
+
+    def start_step(self) -> None:
+        for p in self.params:
+            p.summed_grad = torch.zeros_like(p)
+
+    def finish_step(self) -> None:
+        """Raises NonFiniteGradient, and leaves parameters and noise generator alone, if a sum is not finite."""
+        for p in self.params:
+            if not torch.isfinite(p.summed_grad).all():
+                raise NonFiniteGradient("the sum of the clipped gradients is not finite")
+        self.add_noise()
+        self.scale_grad()
+        self.original_optimizer.step()
+
+
+def sample_losses(
+    network: nn.Module, images: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Cross-entropy of each sample, the mean over its views: images (n, K, C, S, S), labels (n,) -> (n,).
+
+    `mask` (n,) of 0 and 1 removes the samples that only pad a physical batch: loss and gradient zero.
+    """
+    n, views = images.shape[:2]
+    losses = cross_entropy(network(images.flatten(0, 1)), labels.repeat_interleave(views), reduction="none")
+    losses = losses.view(n, views).mean(1)
+    return losses if mask is None else losses * mask
