@@ -19,7 +19,12 @@ def decide(name: str, claim: dict, runs: pd.DataFrame) -> dict:
         arms[arms["variant"] == claim[key]].set_index("seed")["accuracy"].astype(float) for key in ("variant", "against")
     )
     contrast = paired(first, second)
-    n, low, high, bar = contrast["difference_n"], contrast["difference_low"], contrast["difference_high"], claim["at_least"]
+    n, low, high, bar = (
+        contrast["difference_n"],
+        contrast["difference_low"],
+        contrast["difference_high"],
+        claim["at_least"],
+    )
     if n < claim["min_seeds"]:
         verdict, reason = "undecided", f"{n} of {claim['min_seeds']} paired seeds have finished"
     elif math.isnan(low):
@@ -31,4 +36,12 @@ def decide(name: str, claim: dict, runs: pd.DataFrame) -> dict:
     else:
         verdict, reason = "undecided", f"the interval contains {bar:g} points"
     datasets = "; ".join(sorted(arms["dataset"].unique()))
-    return {"name": name, **claim, "epsilon": epsilon, **contrast, "verdict": verdict, "reason": reason, "dataset": datasets}
+    return {
+        "name": name,
+        **claim,
+        "epsilon": epsilon,
+        **contrast,
+        "verdict": verdict,
+        "reason": reason,
+        "dataset": datasets,
+    }

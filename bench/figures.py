@@ -116,9 +116,7 @@ def curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
         figure.supylabel("test accuracy, %", fontsize=9)
         shown = {variant: looks[variant] for variant in points["variant"].unique()}
         _legend(figure, [Line2D([], [], color=look.colour, ls=look.dash, label=name) for name, look in shown.items()])
-        return _svg(
-            figure, prefix, "Test accuracy in percent over training steps: thin lines seeds, thick lines means."
-        )
+        return _svg(figure, prefix, "Test accuracy in percent over training steps: thin lines seeds, thick lines means.")
 
 
 def scale_mixing(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
@@ -138,8 +136,8 @@ def scale_mixing(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> 
                     face = {} if site == "sum" else {"mfc": "none"}
                     axis.plot(seeds[site], [place] * len(seeds), ms=3, alpha=0.35, **look, **face)
                     axis.plot(means[site], place, ms=6, **look, **face)
-            axis.set_xlim(left=0)
             _name_rows(axis, variants)
+        axis.set_xlim(left=0)  # of all panels, now that the widest is drawn
         figure.supxlabel("standard deviation of the activations, mean over seeds", fontsize=9)
         faces = {site: INK if site == "sum" else "none" for site in SITES}
         marks = {"color": INK, "ls": "", "ms": 6}
@@ -147,9 +145,7 @@ def scale_mixing(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> 
         return _svg(figure, prefix, "Standard deviation of skip, branch and sum per residual block and variant.")
 
 
-def _strips(
-    seeds: pd.DataFrame, means: pd.DataFrame, looks: dict, prefix: str, title: str, label: str, *, zero: bool
-) -> str:
+def _strips(seeds: pd.DataFrame, means: pd.DataFrame, looks: dict, prefix: str, title: str, label: str, *, zero: bool) -> str:
     """A row per variant: mean and interval (`mean`, `low`, `high` of `means`), beneath them each seed's `value`."""
     variants = list(seeds["variant"].unique())
     with matplotlib.rc_context(RC):

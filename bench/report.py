@@ -65,9 +65,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        function.__name__: function for function in (number, interval, significant, duration, listing)
-    }
+    environment.filters |= {function.__name__: function for function in (number, interval, significant, duration, listing)}
     return environment.get_template("template.html")
 
 
@@ -209,10 +207,11 @@ def _data_uri(path: Path) -> str:
 
 
 def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
-    """'91.39', '-0.42' with a true minus, and with `sign` '+0.42'."""
+    """'91.39', '-0.42' with a true minus, with `sign` also '+0.42'; never '-0.00'."""
     if pd.isna(value):
         return NOTHING
-    return f"{value:{'+' if sign else ''},.{digits}f}".replace("-", MINUS)
+    value = round(value, digits) or 0
+    return f"{value:{'+' if sign and value else ''},.{digits}f}".replace("-", MINUS)
 
 
 def interval(row: dict, prefix: str = "", sign: bool = False) -> str:
@@ -225,9 +224,11 @@ def significant(value: float | str | None, digits: int = 3) -> str:
     """'2.67', '3.00', '1e-5' with one digit; infinity is a sign."""
     if pd.isna(value):
         return NOTHING
-    if math.isinf(float(value)):
+    value = float(value)
+    if math.isinf(value):
         return "∞"
-    return f"{float(value):#.{digits}g}".replace(".e", "e").rstrip(".").replace("e-0", "e-").replace("-", MINUS)
+    text = f"{value:.{digits - 1}e}" if 0 < abs(value) < 1e-3 else f"{value:#.{digits}g}".rstrip(".")
+    return text.replace("e-0", "e-").replace("-", MINUS)
 
 
 def duration(seconds: float) -> str:

@@ -77,7 +77,11 @@ def device_of(machine: dict) -> torch.device:
 
 
 def train(
-    run: Run, dataset: Dataset, noise_multiplier: float, machine: dict, watch: Callable[[Progress], None] = lambda _: None
+    run: Run,
+    dataset: Dataset,
+    noise_multiplier: float,
+    machine: dict,
+    watch: Callable[[Progress], None] = lambda _: None,
 ) -> dict:
     """Trains `run` and returns its record, provenance aside. A run that meets inf or NaN is recorded as diverged."""
     torch.set_num_threads(machine["threads"])
@@ -218,9 +222,7 @@ def evaluate(network: torch.nn.Module, dataset: Dataset) -> tuple[float, float]:
     """(accuracy in percent, mean cross-entropy) on the test split, in evaluation mode."""
     network.eval()
     correct = loss = 0.0
-    for images, labels in zip(
-        dataset.test_images.split(TEST_BATCH), dataset.test_labels.split(TEST_BATCH), strict=True
-    ):
+    for images, labels in zip(dataset.test_images.split(TEST_BATCH), dataset.test_labels.split(TEST_BATCH), strict=True):
         logits = network(dataset.normalise(images))
         correct += (logits.argmax(1) == labels).sum().item()
         loss += cross_entropy(logits, labels, reduction="sum").item()

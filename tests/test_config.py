@@ -28,10 +28,18 @@ def line_of(text: str, part: str) -> int:
         ("{sum: scalar}", "{sun: scalar}", "variants.scalar.sites.sun: unknown key 'sun' (did you mean 'sum'?)"),
         ("{kind: layer}}  ", "{kind: lyer}}  ", "variants.layer.norm.kind: 'lyer' is not one of group, layer"),
         ("{groups: 2}", "{groups: 0}", "variants.groups-2.norm.groups: 0 is less than the minimum of 1"),
-        ("epsilons: [3, 8, .inf]", "epsilons: [3, 8, inf]", "'inf' is text, a number is expected; YAML writes infinity as .inf"),
+        (
+            "epsilons: [3, 8, .inf]",
+            "epsilons: [3, 8, inf]",
+            "'inf' is text, a number is expected; YAML writes infinity as .inf",
+        ),
         ("  scalar:   ", "  Scalar_x: ", "'Scalar_x': names become paths: small letters, digits and '-' only"),
         ("    steps: 80\n", "", "recipes.digits: 'steps' is a required property"),
-        ("name: nadam, lr: 4.0e-3", "name: nadm, lr: 4.0e-3", "'nadm' is not one of sgd, nadam, adam (did you mean 'nadam'?)"),
+        (
+            "name: nadam, lr: 4.0e-3",
+            "name: nadm, lr: 4.0e-3",
+            "'nadm' is not one of sgd, nadam, adam (did you mean 'nadam'?)",
+        ),
     ],
 )
 def test_sentence(tmp_path, old, new, expected):
@@ -91,5 +99,7 @@ def test_local_file_cannot_change_what_decides_numbers(tmp_path):
 
 
 def test_error_in_the_local_file_names_it(tmp_path):
-    with pytest.raises(BenchError, match=r"config\.local\.yaml:1: machine\.thread: unknown key 'thread' \(did you mean 'threads'"):
+    with pytest.raises(
+        BenchError, match=r"config\.local\.yaml:1: machine\.thread: unknown key 'thread' \(did you mean 'threads'"
+    ):
         load(tmp_path, TEXT, "machine: {thread: 2}\n")

@@ -76,7 +76,10 @@ def test_cache_is_used_checked_and_follows_the_source(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (lambda f: (f / "train/ant/0.png").write_bytes((f / "train/ant/0.png").read_bytes()[:40]), "not a readable image"),
+        (
+            lambda f: (f / "train/ant/0.png").write_bytes((f / "train/ant/0.png").read_bytes()[:40]),
+            "not a readable image",
+        ),
         (lambda f: [p.unlink() for p in (f / "test").rglob("*.png")], r"no images in test/<class>/"),
         (lambda f: f.rename(f.with_name("gone")), "no such folder or archive"),
         (lambda f: (f / "train/cat").rename(f / "train/dog"), "class cat has no training images"),

@@ -52,7 +52,9 @@ def test_sites_of_other_stages_stay_empty(shipped):
 
 
 def test_shared_site_adds_no_parameter(shipped):
-    names = [[name for name, _ in models.named_parameters(build(shipped, "resnet9-w8", v))] for v in ("baseline", "shared-norm")]
+    names = [
+        [name for name, _ in models.named_parameters(build(shipped, "resnet9-w8", v))] for v in ("baseline", "shared-norm")
+    ]
     assert names[0] == names[1]
 
 

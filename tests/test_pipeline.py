@@ -70,9 +70,7 @@ def config(shipped):
 
 def test_a_run_leaves_records_tables_and_report(finished):
     records = sorted(path.relative_to(finished / "results/runs").as_posix() for path in finished.rglob("seed*.json"))
-    assert records == [
-        f"digits/resnet9-w8/{v}/eps{e}/seed0.json" for v in ("baseline", "scalenorm") for e in ("8", "inf")
-    ]
+    assert records == [f"digits/resnet9-w8/{v}/eps{e}/seed0.json" for v in ("baseline", "scalenorm") for e in ("8", "inf")]
     assert len((finished / "results/runs.csv").read_text().splitlines()) == 5
     report = (finished / "report/report.html").read_text()
     assert "scalenorm" in report
@@ -113,9 +111,15 @@ def test_adding_a_variant_trains_its_runs_only_and_removing_it_none(folder, conf
     ("change", "jobs"),
     [
         (lambda c: c["studies"]["quick"].update(seeds=2), {"train": 4, "summarise": 1, "report": 1, "all": 1}),
-        (lambda c: c["variants"]["scalenorm"]["sites"].update(sum="scalar"), {"train": 2, "summarise": 1, "report": 1, "all": 1}),
+        (
+            lambda c: c["variants"]["scalenorm"]["sites"].update(sum="scalar"),
+            {"train": 2, "summarise": 1, "report": 1, "all": 1},
+        ),
         (lambda c: c["recipes"]["digits"].update(clip_norm=2.0), {"train": 4, "summarise": 1, "report": 1, "all": 1}),
-        (lambda c: c["recipes"]["digits"].update(delta=2e-4), {"calibrate": 2, "train": 4, "summarise": 1, "report": 1, "all": 1}),
+        (
+            lambda c: c["recipes"]["digits"].update(delta=2e-4),
+            {"calibrate": 2, "train": 4, "summarise": 1, "report": 1, "all": 1},
+        ),
         (lambda c: c["recipes"]["pocket"].update(steps=3), {}),
         (lambda c: c["machine"].update(physical_batch=3), {}),
         (lambda c: c["datasets"]["cifar10"].update(path="/elsewhere"), {}),
@@ -148,9 +152,18 @@ def test_partial_reports_what_exists(folder):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda c: c["studies"]["quick"]["variants"].append("scalenrm"), "unknown variant 'scalenrm' (did you mean 'scalenorm'?)"),
-        (lambda c: c["recipes"]["digits"].update(delta="1e-5"), "recipes.digits.delta: '1e-5' is text, a number is expected"),
-        (lambda c: c["variants"]["scalenorm"].update(sites={"out": "norm"}), "sites.out: no activation follows the sum here"),
+        (
+            lambda c: c["studies"]["quick"]["variants"].append("scalenrm"),
+            "unknown variant 'scalenrm' (did you mean 'scalenorm'?)",
+        ),
+        (
+            lambda c: c["recipes"]["digits"].update(delta="1e-5"),
+            "recipes.digits.delta: '1e-5' is text, a number is expected",
+        ),
+        (
+            lambda c: c["variants"]["scalenorm"].update(sites={"out": "norm"}),
+            "sites.out: no activation follows the sum here",
+        ),
     ],
 )
 def test_wrong_configuration_gets_a_sentence_and_loses_nothing(folder, config, change, expected):
@@ -182,7 +195,7 @@ def test_damaged_record_gets_a_sentence_and_can_be_made_again(folder):
     assert planned(folder)["train"] == 1
 
 
-CONDA = '''#!{python}
+CONDA = """#!{python}
 import json, sys, venv
 from pathlib import Path
 here, arguments = Path(__file__).resolve().parent, sys.argv[1:]
@@ -200,7 +213,7 @@ elif "create" in arguments[:2]:
     (next(prefix.glob("lib/python*/site-packages")) / "tests.pth").write_text({packages!r})
 elif arguments[:1] != ["clean"]:
     sys.exit(f"unsupported: {{arguments}}")
-'''
+"""
 
 
 def test_use_conda_creates_and_activates_the_environments(tmp_path, config):
@@ -214,7 +227,9 @@ def test_use_conda_creates_and_activates_the_environments(tmp_path, config):
     folder.mkdir()
     config["studies"]["quick"] |= {"variants": ["baseline"], "epsilons": [float("inf")]}
     write(config, folder)
-    done = snakemake(folder, "--use-conda", PATH=f"{binary}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    done = snakemake(
+        folder, "--use-conda", PATH=f"{binary}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (folder / "report/report.html").exists()
     created = re.findall(r"create .*--file (\S+)", (binary / "calls").read_text())

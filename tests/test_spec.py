@@ -66,7 +66,11 @@ def test_another_source_of_images_is_another_run(shipped):
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("variants", ["baseline", "scalenrm"], "studies.quick.variants: unknown variant 'scalenrm' (did you mean 'scalenorm'?)"),
+        (
+            "variants",
+            ["baseline", "scalenrm"],
+            "studies.quick.variants: unknown variant 'scalenrm' (did you mean 'scalenorm'?)",
+        ),
         ("archs", ["resnet8"], "studies.quick.archs: unknown arch 'resnet8' (did you mean"),
         ("recipe", "digit", "studies.quick.recipe: unknown recipe 'digit' (did you mean 'digits'?)"),
         ("variants", ["batch"], "variant batch at epsilon 3: batch norm mixes samples"),
@@ -106,11 +110,17 @@ def test_batch_norm_may_train_without_privacy(shipped):
     ("change", "expected"),
     [
         ({"dataset": "digit"}, "unknown dataset 'digit'"),
-        ({"optimizer": {"name": "sgd", "lr": 1.0, "momentun": 0.9}}, "unknown argument 'momentun' (did you mean 'momentum'?)"),
+        (
+            {"optimizer": {"name": "sgd", "lr": 1.0, "momentun": 0.9}},
+            "unknown argument 'momentun' (did you mean 'momentum'?)",
+        ),
         ({"optimizer": {"name": "sgd", "lr": 1.0, "momentum": "1e-1"}}, "'1e-1' is text, a number is expected"),
         ({"budget": "as-published"}, "noise_multipliers belong to budget: as-published"),
         ({"noise_multipliers": {"8": 1.0}}, "noise_multipliers belong to budget: as-published"),
-        ({"budget": "as-published", "noise_multipliers": {"8": 1.0}}, "has no published noise multiplier for it (has: 8)"),
+        (
+            {"budget": "as-published", "noise_multipliers": {"8": 1.0}},
+            "has no published noise multiplier for it (has: 8)",
+        ),
     ],
 )
 def test_recipe_refusals(shipped, change, expected):

@@ -103,7 +103,9 @@ def test_batch_norm_trains_without_privacy_and_is_not_admitted_with_it(tiny, shi
 def test_divergence_is_a_result(tiny, epsilon):
     run, dataset = tiny
     recipe = run.recipe | {"optimizer": {"name": "sgd", "lr": 1e38}}
-    record = train.train(dataclasses.replace(run, recipe=recipe, epsilon=epsilon), dataset, 1.5 if epsilon == 8 else 0.0, MACHINE)
+    record = train.train(
+        dataclasses.replace(run, recipe=recipe, epsilon=epsilon), dataset, 1.5 if epsilon == 8 else 0.0, MACHINE
+    )
     assert record["status"] == "diverged"
     assert record["result"]["reason"].startswith("step ")
     assert record["result"]["accuracy"] is None

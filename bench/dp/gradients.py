@@ -18,9 +18,7 @@ from bench.layers import Scalar
 
 
 class Engine(Protocol):
-    def accumulate(
-        self, images: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def accumulate(self, images: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Adds the clipped gradients of normalised images (n, K, C, S, S), n >= 1, with labels (n,); returns the loss sum.
 
         `mask` as in `sample_losses`. Raises NonFiniteGradient, now or in `Optimizer.finish_step`, for inf or NaN.

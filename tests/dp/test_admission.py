@@ -39,7 +39,11 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize(
     ("layer", "expected"),
-    [(Centred(), "depends on sample"), (Counting(), "changes a buffer"), (nn.Threshold(1e9, 0.0), "does not depend on it")],
+    [
+        (Centred(), "depends on sample"),
+        (Counting(), "changes a buffer"),
+        (nn.Threshold(1e9, 0.0), "does not depend on it"),
+    ],
 )
 def test_refusals(layer, expected):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), layer, nn.Flatten(), nn.Linear(4 * 14 * 14, 10))

@@ -74,7 +74,9 @@ def test_clipped_sum(engine, variant, views):
     for split in (5, 2, 1):  # of the logical batch into physical ones
         found, loss = summed(copy.deepcopy(network), ENGINES[engine], images, labels, clip_norm, split)
         assert (found - expected).norm() < EXACT * expected.norm()
-        assert loss == pytest.approx(sum(cross_entropy(network(v), y.repeat(views)).item() for v, y in zip(images, labels, strict=True)))
+        assert loss == pytest.approx(
+            sum(cross_entropy(network(v), y.repeat(views)).item() for v, y in zip(images, labels, strict=True))
+        )
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -8,7 +8,9 @@ from bench.dp.sampling import PURPOSES, generator, poisson_batch
 
 
 def test_purposes_and_seeds_give_different_streams():
-    draws = {(seed, purpose): torch.rand(4, generator=generator(seed, purpose)).tolist() for seed in (0, 1) for purpose in PURPOSES}
+    draws = {
+        (seed, purpose): torch.rand(4, generator=generator(seed, purpose)).tolist() for seed in (0, 1) for purpose in PURPOSES
+    }
     assert len({tuple(draw) for draw in draws.values()}) == len(draws)
     assert torch.rand(4, generator=generator(1, "noise")).tolist() == draws[1, "noise"]
 
