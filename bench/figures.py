@@ -137,7 +137,7 @@ def scale_mixing(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> 
                     axis.plot(seeds[site], [place] * len(seeds), ms=3, alpha=0.35, **look, **face)
                     axis.plot(means[site], place, ms=6, **look, **face)
             _name_rows(axis, variants)
-        axis.set_xlim(left=0)  # of all panels, now that the widest is drawn
+            axis.set_xlim(0, 1.08 * points[list(SITES)].to_numpy().max())
         figure.supxlabel("standard deviation of the activations, mean over seeds", fontsize=9)
         faces = {site: INK if site == "sum" else "none" for site in SITES}
         marks = {"color": INK, "ls": "", "ms": 6}

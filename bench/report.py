@@ -51,9 +51,13 @@ def write(config: dict, studies: dict[str, spec.Study], out: Path) -> None:
         downloads={f"{name}.csv": _data_uri(RESULTS / f"{name}.csv") for name in TABLES},
         provenance={r["run"]["id"]: {key: r[key] for key in ("provenance", "machine", "data")} for r in made},
     )
+    drawn = {f"{study['name']}-{name}.svg": svg for study in pages for name, svg in study["figures"].items()}
     for study in pages:
-        for name, svg in study["figures"].items():
-            records.write_text(str(svg), RESULTS / "figures" / f"{study['name']}-{name}.svg")
+        for old in (RESULTS / "figures").glob(f"{study['name']}-*.svg"):
+            if old.name not in drawn:
+                old.unlink()
+    for name, svg in drawn.items():
+        records.write_text(str(svg), RESULTS / "figures" / name)
     records.write_text(page, out)
 
 
