@@ -186,16 +186,14 @@ def patch_gram(layer: nn.Conv2d, x: torch.Tensor, n: int) -> torch.Tensor:
     At stride 1 a patch is a window of the image, so that the products are those of single pixels summed along
     diagonals, in rows first and columns then: k^2 times fewer multiplications than from the patches themselves.
     """
-    size, padding = layer.kernel_size[0], layer.padding[0]
+    size, stride, padding = layer.kernel_size[0], layer.stride[0], layer.padding[0]
     x = x.unflatten(0, (n, -1))  # (n, K, C, H, W)
-    if layer.stride[0] != 1:
-        if size == 1:
-            return _gram(x[..., :: layer.stride[0], :: layer.stride[0]])
+    if size == 1:
+        return _gram(pad(x, [padding] * 4)[..., ::stride, ::stride])
+    if stride != 1:
         patches = unfold(x.flatten(0, 1), layer.kernel_size, padding=layer.padding, stride=layer.stride)
         return _gram(patches.unflatten(0, (n, -1)).unsqueeze(-1))
     gram = _gram(x)
-    if size == 1:
-        return gram
     views, (height, width) = x.shape[1], x.shape[3:]
     gram = gram.view(n, views, height, width, views, height, width)
     for row, column in ((3, 6), (2, 5)):  # the two axes of columns, then of rows

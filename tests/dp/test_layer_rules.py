@@ -1,0 +1,83 @@
+"""Each layer rule against autograd, one sample at a time: whichever norm the cost model picks must be exact."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from bench.dp.layer_rules import RULES, ConvRule, LinearRule, weigh
+from bench.layers import Scalar
+from tests.dp.test_gradients import EXACT
+
+CONVOLUTIONS = [
+    {"kernel_size": kernel, "stride": stride, "padding": padding, "bias": bias}
+    for kernel, stride, padding, bias in itertools.product((1, 3), (1, 2), (0, 1), (False, True))
+]
+LAYERS = [
+    *(pytest.param(lambda keys=keys: nn.Conv2d(5, 6, **keys), (5, 8, 8), id=f"conv {keys}") for keys in CONVOLUTIONS),
+    pytest.param(lambda: nn.Linear(7, 4), (7,), id="linear"),
+    pytest.param(lambda: nn.Linear(7, 4, bias=False), (7,), id="linear without bias"),
+    pytest.param(lambda: nn.GroupNorm(3, 6), (6, 8, 8), id="group norm"),
+    pytest.param(lambda: nn.GroupNorm(6, 6), (6, 4, 4), id="instance norm"),
+    pytest.param(Scalar, (6, 4, 4), id="scalar"),
+]
+
+
+@pytest.fixture(params=[1, 3], ids="K = {}".format)
+def views(request):
+    return request.param
+
+
+def case(make, shape, views, n=4):
+    """(layer, its input, the gradient of its output, per-sample parameter gradients by autograd)."""
+    torch.manual_seed(0)
+    layer = make().double()
+    for p in layer.parameters():
+        nn.init.normal_(p)
+    x = torch.randn(n * views, *shape, dtype=torch.float64, requires_grad=True)
+    g = torch.randn_like(layer(x))
+    expected = [
+        torch.autograd.grad(layer(x_i), list(layer.parameters()), g_i)
+        for x_i, g_i in zip(x.split(views), g.split(views), strict=True)
+    ]
+    return layer, x, g, [torch.stack(rows) for rows in zip(*expected, strict=True)]
+
+
+@pytest.mark.parametrize(("make", "shape"), LAYERS)
+def test_forward_and_gradients(make, shape, views):
+    layer, x, g, expected = case(make, shape, views)
+    rule = RULES[type(layer)]
+    output, saved = rule.forward(layer, x)
+    torch.testing.assert_close(output, layer(x))
+    torch.testing.assert_close(rule.input_gradient(layer, saved, g), torch.autograd.grad(layer(x), x, g)[0])
+    found = dict(rule.per_sample(layer, saved, g, 4))
+    for p, gradients in zip(layer.parameters(), expected, strict=True):
+        assert (found[p] - gradients).norm() < EXACT * gradients.norm()
+
+
+@pytest.mark.parametrize(("make", "shape"), [c for c in LAYERS if "conv" in c.id or "linear" in c.id])
+def test_gram_norms_and_weighted_sums(make, shape, views):
+    layer, x, g, expected = case(make, shape, views)
+    rule = RULES[type(layer)]
+    _, saved = rule.forward(layer, x)
+    squared = sum(gradients.flatten(1).pow(2).sum(1) for gradients in expected)
+    assert (rule.squared_norms(layer, saved, g, 4) / squared - 1).abs().max() < EXACT
+    factors = torch.rand(4, dtype=torch.float64)
+    found = dict(rule.weighted_sum(layer, saved, g, factors))
+    for p, gradients in zip(layer.parameters(), expected, strict=True):
+        total = torch.einsum("n,n...->...", factors, gradients)
+        assert (found[p] - total).norm() < EXACT * total.norm()
+
+
+def test_cost_decides():
+    """Many positions and few weights: per-sample gradients. Few positions and many weights: Gram matrices."""
+    early, late = nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(256, 256, 3, padding=1)
+    x, deep = torch.zeros(2, 3, 32, 32), torch.zeros(2, 256, 4, 4)
+    assert not ConvRule().gram_is_cheaper(early, (x,), torch.zeros(2, 64, 32, 32), 2)
+    assert ConvRule().gram_is_cheaper(late, (deep,), torch.zeros(2, 256, 4, 4), 2)
+    assert LinearRule().gram_is_cheaper(nn.Linear(1024, 10), (torch.zeros(2, 1024),), torch.zeros(2, 10), 2)
+
+
+def test_weigh_repeats_a_factor_over_the_views():
+    assert weigh(torch.ones(4, 1), torch.tensor([2.0, 3.0])).flatten().tolist() == [2, 2, 3, 3]
