@@ -195,6 +195,13 @@ def test_damaged_record_gets_a_sentence_and_can_be_made_again(folder):
     assert planned(folder)["train"] == 1
 
 
+def test_a_deleted_record_or_table_is_made_again(folder):
+    (folder / "results/summary.csv").unlink()
+    assert planned(folder) == {"summarise": 1, "report": 1, "all": 1}
+    (folder / "results/runs/digits/resnet9-w8/scalenorm/epsinf/seed0.json").unlink()
+    assert planned(folder) == {"train": 1, "summarise": 1, "report": 1, "all": 1}
+
+
 CONDA = """#!{python}
 import json, sys, venv
 from pathlib import Path
