@@ -1,0 +1,73 @@
+"""What the fast engine is compared with: the other ways to clipped gradient sums that torch and Opacus offer."""
+
+import torch
+from opacus.grad_sample import GradSampleHooks
+from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleHooksFastGradientClipping
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from bench.dp.gradients import ENGINES, NotPrivate, OpacusHooks
+from bench.dp.optimizer import Optimizer, sample_losses
+
+
+class OpacusFunctorch(OpacusHooks):
+    """Opacus' per-sample gradients by functorch in every layer."""
+
+    def __init__(self, network: nn.Module, optimizer: Optimizer):
+        self.network, self.optimizer = network, optimizer
+        self.hooks = GradSampleHooks(network, loss_reduction="sum", force_functorch=True)
+
+
+class OpacusGhost:
+    """Opacus' ghost clipping: norms in a first backward pass, the weighted loss in a second. One view a sample."""
+
+    def __init__(self, network: nn.Module, optimizer: Optimizer):
+        self.network, self.optimizer = network, optimizer
+        clip_norm = optimizer.max_grad_norm
+        self.hooks = GradSampleHooksFastGradientClipping(network, loss_reduction="sum", max_grad_norm=clip_norm)
+
+    def accumulate(self, images, labels, mask=None) -> torch.Tensor:
+        losses = sample_losses(self.network, images.requires_grad_(), labels, mask)
+        losses.sum().backward(retain_graph=True)
+        factors = self.hooks.get_clipping_coef()
+        for p in self.optimizer.params:
+            p.grad = None
+        self.hooks.disable_hooks()
+        (factors * losses).sum().backward()
+        self.hooks.enable_hooks()
+        for p in self.optimizer.params:
+            p.summed_grad += p.grad
+            p.grad = p.grad_sample = None
+        return losses.sum().detach()
+
+
+class Vmap:
+    """torch.func: vmap of grad over the samples."""
+
+    def __init__(self, network: nn.Module, optimizer: Optimizer):
+        self.network, self.optimizer = network, optimizer
+
+        def loss(parameters: dict, images: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+            logits = torch.func.functional_call(network, parameters, (images,))
+            return cross_entropy(logits, label.expand(len(images)))
+
+        self.gradients = torch.func.vmap(torch.func.grad_and_value(loss), in_dims=(None, 0, 0))
+
+    def accumulate(self, images, labels, mask=None) -> torch.Tensor:
+        parameters = dict(self.network.named_parameters())
+        found, losses = self.gradients({name: p.detach() for name, p in parameters.items()}, images, labels)
+        norms = torch.stack([g.flatten(1).norm(dim=1) for g in found.values()]).norm(dim=0)
+        factors = (self.optimizer.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
+        for name, p in parameters.items():
+            p.summed_grad += (factors @ found[name].flatten(1)).view_as(p)
+        return losses.sum().detach()
+
+
+TIMED = {
+    "not-private": NotPrivate,
+    "fast": ENGINES["fast"],
+    "opacus-hooks": ENGINES["opacus"],
+    "opacus-functorch": OpacusFunctorch,
+    "opacus-ghost": OpacusGhost,
+    "vmap": Vmap,
+}

@@ -1,0 +1,15 @@
+# Not part of `all`: it wants the machine for itself. `snakemake --cores all speed`, then `partial` to see it in the report.
+rule speed:
+    output:
+        "results/speed.csv",
+    log:
+        "results/logs/speed.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: workflow.cores
+    resources:
+        gpu=int(GPU),
+    params:
+        tests=os.path.join(REPO, "bench/speed"),
+    shell:
+        "python -m pytest {params.tests} -p no:cacheprovider --csv {output} --threads {threads} > {log} 2>&1"
