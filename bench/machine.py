@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import resource
 import shutil
 import subprocess
 from importlib.metadata import version
@@ -54,6 +55,16 @@ def cpu_name() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, MiB."""
+    try:  # getrusage would report the parent's peak, which a process inherits when it is forked
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / (2**20 if platform.system() == "Darwin" else 1024)
 
 
 def commit() -> tuple[str, bool]:

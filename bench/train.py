@@ -1,7 +1,6 @@
 """One run, from its specification to its record, in the order of DP-SGD (Abadi et al. 2016, algorithm 1)."""
 
 import math
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from bench.dp.admission import admit
 from bench.dp.gradients import ENGINES, NotPrivate
 from bench.dp.optimizer import NonFiniteGradient, Optimizer
 from bench.dp.sampling import generator, poisson_batch
-from bench.machine import describe, has_cuda
+from bench.machine import describe, has_cuda, peak_memory_mb
 from bench.spec import Run
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "nadam": torch.optim.NAdam, "adam": torch.optim.Adam}
@@ -245,4 +244,4 @@ def _scheduler(recipe: dict, optimizer: torch.optim.Optimizer):
 def _peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory_mb()

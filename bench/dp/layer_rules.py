@@ -174,7 +174,10 @@ def per_sample_weight(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int
     x, g = x.unflatten(0, (n, -1)), g.unflatten(0, (n, -1))
     if x.device.type == "cpu":
         # one sample at a time: oneDNN's convolutions outrun matrix products, and the sample stays in the cache
-        return torch.stack([_convolution_backward(layer, x[i], g[i], (False, True))[1] for i in range(n)])
+        gradients = g.new_empty(n, *layer.weight.shape)
+        for i in range(n):
+            gradients[i] = _convolution_backward(layer, x[i], g[i], (False, True))[1]
+        return gradients
     patches = unfold(x.flatten(0, 1), layer.kernel_size, padding=layer.padding, stride=layer.stride)  # (N, C_in k k, T)
     per_view = g.flatten(0, 1).flatten(2) @ patches.mT  # (N, C_out, C_in k k)
     return per_view.unflatten(0, (n, -1)).sum(1).view(n, *layer.weight.shape)

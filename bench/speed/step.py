@@ -1,6 +1,5 @@
 """One training step on random images; `python -m bench.speed.step ARCH VARIANT ENGINE N` prints its peak memory."""
 
-import resource
 import sys
 from collections.abc import Callable
 
@@ -8,6 +7,7 @@ import torch
 
 from bench import config, models, spec
 from bench.dp.optimizer import Optimizer
+from bench.machine import peak_memory_mb
 from bench.speed.baselines import TIMED
 
 
@@ -39,13 +39,13 @@ def make_step(arch: str, variant: str, engine: str, physical_batch: int, device:
 def main(arch: str, variant: str, engine: str, physical_batch: str) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     step = make_step(arch, variant, engine, int(physical_batch), device)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory_mb()
     for _ in range(3):
         step()
     if device.type == "cuda":
         print(torch.cuda.max_memory_allocated() / 2**20)
-    else:  # kilobytes; what the interpreter and the libraries take is not the step's
-        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    else:  # what the interpreter, the libraries and the network take is not the step's
+        print(peak_memory_mb() - before)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """What the speed table compares with computes the same sums: a baseline that did less would win unfairly."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 
+from bench import ROOT
 from bench.speed.baselines import TIMED
 from tests.dp.test_gradients import EXACT, alone, batch_of, clipped_sum, network_of, summed
 
@@ -17,3 +20,16 @@ def test_baseline(engine):
     expected = clipped_sum(gradients, clip_norm)
     found, _ = summed(copy.deepcopy(network), TIMED[engine], images, labels, clip_norm, 2)
     assert (found - expected).norm() < EXACT * expected.norm()
+
+
+def test_peak_memory_is_of_the_process_and_of_the_step():
+    """A step's peak does not shrink with the memory that the parent process once had."""
+    hog = bytearray(400 * 2**20)
+    del hog
+    command = [sys.executable, "-m", "bench.speed.step", "resnet9-w8", "baseline", "fast"]
+    small, large = (
+        float(subprocess.run([*command, n], capture_output=True, text=True, check=True, cwd=ROOT).stdout)
+        for n in ("16", "128")
+    )
+    # 128 images: input, output and norm of conv1 alone are 3 * 8 * 32 * 32 floats each, 12 MiB
+    assert large - small > 10
