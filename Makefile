@@ -7,7 +7,7 @@ SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --keep-going --show-failed-logs
 .PHONY: all setup test lint format clean
 
 all: setup
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(SNAKEMAKE) $(TARGET)
+	$(SNAKEMAKE) $(TARGET)
 
 setup: .venv/installed
 
@@ -20,13 +20,13 @@ setup: .venv/installed
 	touch $@
 
 test: setup
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakemake --lint
+	$(BIN)/snakemake --lint
 
 format: setup
 	$(BIN)/ruff format .

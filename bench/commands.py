@@ -16,7 +16,7 @@ RESULTS = Path("results")
 def check(config: Path) -> None:
     content = configuration.load(config)
     studies = spec.resolve(content)
-    gpu = machine.has_cuda() and content["machine"]["device"] != "cpu"
+    gpu = machine.uses_gpu(content["machine"])
     rows = [("study", "runs", "done", "here", "about", "question")]
     for study in studies.values():
         found, missing = records.collect(list(study.runs))
@@ -61,12 +61,11 @@ def runs(config: Path, study: str | None) -> None:
 def describe(config: Path, arch: str, variant: str, dataset: str) -> None:
     content = configuration.load(config)
     model = spec.model_of(content, arch, variant)
-    if dataset not in content["datasets"]:
-        raise BenchError(f"unknown dataset {dataset!r}{configuration.did_you_mean(dataset, content['datasets'])}")
+    channels = len(_dataset(content, dataset)["mean"])
 
     from bench import models
 
-    network = models.build(model, len(content["datasets"][dataset]["mean"]), 10)
+    network = models.build(model, channels, 10)
     print(f"{arch} {variant}: {sum(p.numel() for p in network.parameters()):,} parameters ({dataset}, 10 classes)")
     print(f"norm {model.norm.kind}" + (f", {model.norm.groups} groups" if model.norm.groups else ""), end="")
     print(f"; activation {model.activation}")
@@ -175,7 +174,7 @@ def _why_not(study: spec.Study, missing: dict, content: dict) -> str:
     stale = sum(reason != "not run" for reason in missing.values())
     if stale:
         return f"{stale} records were made from another configuration; run `snakemake {study.name}`"
-    gpu = machine.has_cuda() and content["machine"]["device"] != "cpu"
+    gpu = machine.uses_gpu(content["machine"])
     if study.without_gpu == "skip" and not gpu:
         return f"needs a CUDA GPU, and this machine has none; there, run `snakemake --cores all {study.name}`"
     if study.without_gpu == "on-request" and not gpu:
@@ -211,12 +210,18 @@ def _show(name: str):
     return show
 
 
-def _load(content: dict, name: str):
-    from bench import data
-
+def _dataset(content: dict, name: str) -> dict:
     if name not in content["datasets"]:
         raise BenchError(f"unknown dataset {name!r}{configuration.did_you_mean(name, content['datasets'])}")
-    return data.load(name, content["datasets"][name])
+    return content["datasets"][name]
+
+
+def _load(content: dict, name: str):
+    spec = _dataset(content, name)
+
+    from bench import data
+
+    return data.load(name, spec)
 
 
 def _unique(studies: dict) -> list[spec.Run]:

@@ -23,10 +23,9 @@ def has_cuda() -> bool:
     return listing.returncode == 0 and "GPU" in listing.stdout
 
 
-def gpu_count() -> int:
-    if not has_cuda():
-        return 0
-    return subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout.count("GPU ")
+def uses_gpu(machine: dict) -> bool:
+    """Whether runs go to a GPU under these `machine` settings; `device: cuda` is taken at its word, and fails without one."""
+    return machine["device"] == "cuda" or (machine["device"] == "auto" and has_cuda())
 
 
 def describe(device, machine: dict) -> dict:

@@ -15,7 +15,7 @@ from bench.dp.admission import admit
 from bench.dp.gradients import ENGINES, NotPrivate
 from bench.dp.optimizer import NonFiniteGradient, Optimizer
 from bench.dp.sampling import generator, poisson_batch
-from bench.machine import describe, has_cuda, peak_memory_mb
+from bench.machine import describe, peak_memory_mb, uses_gpu
 from bench.spec import Run
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "nadam": torch.optim.NAdam, "adam": torch.optim.Adam}
@@ -65,7 +65,7 @@ def privacy_of(recipe: dict, rate: float, sigma: float, steps: int) -> dict:
 
 def device_of(machine: dict) -> torch.device:
     """The device that `machine.device` means here; BenchError where it asks for a GPU that torch cannot use."""
-    if machine["device"] == "cpu" or (machine["device"] == "auto" and not has_cuda()):
+    if not uses_gpu(machine):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise BenchError(
@@ -135,24 +135,25 @@ def train(
                     raise NonFiniteGradient("the test loss is not finite")
                 if recipe["schedule"] == "plateau-on-test-loss":
                     scheduler.step(loss)
-                epsilon = accounting.epsilon_rdp(noise_multiplier, rate, step, recipe["delta"])
-                point = {"step": step, "epsilon_rdp": epsilon, "train_loss": mean_loss, "test_loss": loss}
-                curve.append(point | {"accuracy": accuracy})
-                seen = loss_sum = 0.0
             now = time.perf_counter()
             if accuracy is not None or now - shown > WATCH_EVERY:
                 shown = now
+                epsilon = accounting.epsilon_rdp(noise_multiplier, rate, step, recipe["delta"])
                 watch(
                     Progress(
                         step=step,
                         steps=steps,
-                        epsilon=accounting.epsilon_rdp(noise_multiplier, rate, step, recipe["delta"]),
+                        epsilon=epsilon,
                         train_loss=mean_loss,
                         images_per_second=total / (now - start),
                         seconds_left=(now - start) / step * (steps - step),
                         accuracy=accuracy,
                     )
                 )
+            if accuracy is not None:
+                point = {"step": step, "epsilon_rdp": epsilon, "train_loss": mean_loss, "test_loss": loss}
+                curve.append(point | {"accuracy": accuracy})
+                seen = loss_sum = 0.0
     except NonFiniteGradient as error:
         status, reason = "diverged", f"step {step}: {error}"
     seconds = time.perf_counter() - start

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from bench.dp.layer_rules import RULES, Rule
+from bench.dp.layer_rules import RULES, GramRule
 from bench.dp.optimizer import NonFiniteGradient, Optimizer, sample_losses
 
 
@@ -64,7 +64,7 @@ class _Tape:
         self.uses: Counter[nn.Module] = Counter()  # of a layer in the forward pass
         self.norms: list[torch.Tensor] = []  # squared, (n,) each
         self.kept: dict[nn.Parameter, torch.Tensor] = {}  # per-sample gradients, (n, *p.shape)
-        self.later: list[tuple[Rule, Use]] = []
+        self.later: list[tuple[GramRule, Use]] = []
 
     def receive(self, use: Use) -> None:
         rule = RULES[type(use.layer)]

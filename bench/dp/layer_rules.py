@@ -6,6 +6,7 @@ g the gradient of its output. Weighted sums are sum_i c_i g_i for clip factors c
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 import torch
@@ -24,32 +25,42 @@ BYTE = 30.0
 PRODUCT = 1.7
 
 
-class Rule:
+class Rule(ABC):
     """What the fast engine must know of a layer type. Without Gram norms, per-sample gradients are always formed."""
 
+    @abstractmethod
     def forward(self, layer: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, Saved]:
         """(output, tensors that the other methods get as `saved`)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def input_gradient(self, layer: nn.Module, saved: Saved, g: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
+        """Gradient of x, shaped like x."""
 
+    @abstractmethod
     def per_sample(self, layer: nn.Module, saved: Saved, g: torch.Tensor, n: int) -> Gradients:
         """(parameter, (n, *parameter.shape)) of each of the layer's parameters."""
-        raise NotImplementedError
 
     def gram_is_cheaper(self, layer: nn.Module, saved: Saved, g: torch.Tensor, n: int) -> bool:
         return False
 
+
+class GramRule(Rule):
+    """A layer whose norms also come from Gram matrices, without its per-sample gradients."""
+
+    @abstractmethod
+    def gram_is_cheaper(self, layer: nn.Module, saved: Saved, g: torch.Tensor, n: int) -> bool:
+        """Whether Gram norm and weighted sum together cost less than forming and weighting per-sample gradients."""
+
+    @abstractmethod
     def squared_norms(self, layer: nn.Module, saved: Saved, g: torch.Tensor, n: int) -> torch.Tensor:
         """(n,): squared norm over all of the layer's parameters."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weighted_sum(self, layer: nn.Module, saved: Saved, g: torch.Tensor, factors: torch.Tensor) -> Gradients:
-        raise NotImplementedError
+        """(parameter, sum_i factors_i g_i) of each of the layer's parameters."""
 
 
-class ConvRule(Rule):
+class ConvRule(GramRule):
     """Conv2d with equal strides and paddings, no dilation, one group."""
 
     def forward(self, layer, x):
@@ -93,7 +104,7 @@ class ConvRule(Rule):
             yield layer.bias, g.sum((0, 2, 3))
 
 
-class LinearRule(Rule):
+class LinearRule(GramRule):
     """Linear on (N, in)."""
 
     def forward(self, layer, x):

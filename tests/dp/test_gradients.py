@@ -106,7 +106,6 @@ def test_zero_gradients_stay_zero(engine):
     network = network_of("resnet9-w8", "baseline")
     torch.nn.init.zeros_(network.head.weight)
     torch.nn.init.zeros_(network.head.bias)
-    network.head.requires_grad_(True)
     images, labels = batch_of(2, 1)
     found, _ = summed(network, ENGINES[engine], images, labels, 1.0, 2)
     others = found[: -network.head.bias.numel()]

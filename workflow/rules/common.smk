@@ -12,6 +12,8 @@ from bench import BenchError, machine, spec
 from bench import config as configuration
 
 REPO = os.path.relpath(workflow.basedir)
+# rules call `python`: the one that runs Snakemake, unless a conda environment is activated in front of it
+os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
 # `python -m bench` finds this checkout from any working directory, in conda environments too
 shell.prefix(
     f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(workflow.basedir))}; "
@@ -24,7 +26,7 @@ except BenchError as error:
     raise WorkflowError(str(error)) from None
 
 RUNS = {run.id: run for study in STUDIES.values() for run in study.runs}
-GPU = machine.has_cuda() and CONFIG["machine"]["device"] != "cpu"
+GPU = machine.uses_gpu(CONFIG["machine"])
 # Without a limit Snakemake would start every run at once; `--resources gpu=N` still wins.
 workflow.global_resources.setdefault(
     "gpu", CONFIG["machine"]["runs_per_gpu"] if GPU else 0
