@@ -6,6 +6,7 @@ import platform
 import resource
 import shutil
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +27,11 @@ def has_cuda() -> bool:
 def uses_gpu(machine: dict) -> bool:
     """Whether runs go to a GPU under these `machine` settings; `device: cuda` is taken at its word, and fails without one."""
     return machine["device"] == "cuda" or (machine["device"] == "auto" and has_cuda())
+
+
+def put_python_on_path() -> None:
+    """Child processes that call `python` get this one, unless a conda environment is activated in front of it."""
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def describe(device, machine: dict) -> dict:

@@ -12,8 +12,7 @@ from bench import BenchError, machine, spec
 from bench import config as configuration
 
 REPO = os.path.relpath(workflow.basedir)
-# rules call `python`: the one that runs Snakemake, unless a conda environment is activated in front of it
-os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]
+machine.put_python_on_path()
 # `python -m bench` finds this checkout from any working directory, in conda environments too
 shell.prefix(
     f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(workflow.basedir))}; "
