@@ -13,20 +13,20 @@ from bench import ROOT, BenchError
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 
 
-def load(path: str | Path = "config.yaml") -> dict:
-    """The checked content of `path`, with `config.local.yaml` beside it merged over (datasets and machine only).
+def load(path: str | Path = "config.yaml", *, local: bool = True) -> dict:
+    """The checked content of `path`, with `config.local.yaml` beside it merged over (datasets and machine only) if `local`.
 
     Raises BenchError with all problems of types and names; what the values mean together is checked by `bench.spec`.
     """
     path = Path(path)
     main = _Document(path)
     documents, merged = [main], main.data
-    local = path.with_name("config.local.yaml")
-    if local.exists():
-        overlay = _Document(local)
+    beside = path.with_name("config.local.yaml")
+    if local and beside.exists():
+        overlay = _Document(beside)
         wrong = sorted(set(overlay.data) - {"datasets", "machine"})
         if wrong:
-            raise BenchError(f"{local}: {', '.join(wrong)}: only `datasets` and `machine` may differ between machines")
+            raise BenchError(f"{beside}: {', '.join(wrong)}: only `datasets` and `machine` may differ between machines")
         documents.insert(0, overlay)
         merged = merge(merged, overlay.data)
     schema = yaml.safe_load(SCHEMA.read_text())

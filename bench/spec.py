@@ -20,17 +20,17 @@ SITES = ("skip", "branch", "sum", "out")
 class Family:
     """What must be known of a network family before it is built, to refuse what makes no sense."""
 
-    size: tuple[str, ...]  # the keys of an arch that say how large it is
-    norm_channels: Callable[[dict], set[int]]  # channels of every norm layer, extra sites included
-    stages: Callable[[dict], int]  # groups of residual blocks that `stages` counts
+    options: tuple[str, ...]  # the keys of an arch or variant that only this family has; all are required
+    norm_channels: Callable[[dict], set[int]]  # options -> channels of every norm layer, extra sites included
+    stages: Callable[[dict], int]  # options -> groups of residual blocks that `stages` counts
     activation_after_sum: bool
 
 
 FAMILIES = {
     "resnet9": Family(
-        size=("width",),
-        norm_channels=lambda size: {size["width"] * k for k in (1, 2, 4)},
-        stages=lambda size: 2,
+        options=("width",),
+        norm_channels=lambda options: {options["width"] * k for k in (1, 2, 4)},
+        stages=lambda options: 2,
         activation_after_sum=False,
     ),
 }
@@ -54,10 +54,10 @@ class Norm:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A network: family, size and what the variant made of the defaults."""
+    """A network: family, its options (width, say) and what the variant made of the defaults."""
 
     family: str
-    size: dict[str, int]
+    options: dict[str, int | str | bool]
     activation: str
     norm: Norm
     sites: dict[str, Norm | str]  # site -> a norm, 'shared' or 'scalar'
@@ -67,6 +67,17 @@ class Model:
     def mixes_samples(self) -> bool:
         norms = [self.norm, *(site for site in self.sites.values() if isinstance(site, Norm))]
         return any(norm.kind == "batch" for norm in norms)
+
+
+# What a recipe means where it does not say. A key that says the same is left out of a run's identity, so that a new key
+# with its default retrains nothing.
+RECIPE_DEFAULTS = {
+    "views": 1,  # augmented copies of an image that make one sample
+    "padding": "symmetric",  # of the random crop
+    "warmup": 0,  # steps
+    "ema": None,  # decay of the average of the weights that is evaluated
+    "precision": "float32",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +96,10 @@ class Run:
     @property
     def id(self) -> str:
         return f"{self.recipe_name}/{self.arch}/{self.variant}/eps{epsilon_text(self.epsilon)}/seed{self.seed}"
+
+    def setting(self, key: str):
+        """The recipe's value of `key`, or what it means where the recipe does not say."""
+        return self.recipe[key] if key in self.recipe else RECIPE_DEFAULTS[key]
 
     @property
     def path(self) -> Path:
@@ -178,21 +193,25 @@ def model_of(config: dict, arch: str, variant: str) -> Model:
     keys = merge(merge(config["defaults"], config["archs"][arch]), config["variants"][variant])
     place = f"variants.{variant} on archs.{arch}"
     family = FAMILIES[keys["family"]]
-    missing = [key for key in family.size if key not in keys]
+    missing = [key for key in family.options if key not in keys]
     if missing:
         raise BenchError(f"archs.{arch}: {', '.join(missing)} is missing: family {keys['family']} needs it")
-    size = {key: keys[key] for key in family.size}
+    strange = sorted(set(keys) - set(family.options) - set(config["defaults"]) - {"family"})
+    if strange:
+        known = ", ".join(family.options)
+        raise BenchError(f"{place}: {strange[0]} means nothing to family {keys['family']} (its own keys: {known})")
+    options = {key: keys[key] for key in family.options}
     norm = Norm.of(keys["norm"])
     sites = {site: _site(place, site, value, keys["norm"]) for site, value in sorted(keys["sites"].items())}
     _check_sites(place, family, norm, sites)
-    stages = _stages(place, keys["stages"], family.stages(size), bool(sites))
+    stages = _stages(place, keys["stages"], family.stages(options), bool(sites))
     for layer in (norm, *sites.values()):
         if isinstance(layer, Norm) and layer.kind == "group":
-            for channels in sorted(family.norm_channels(size)):
+            for channels in sorted(family.norm_channels(options)):
                 if channels % min(layer.groups, channels):
                     raise BenchError(f"{place}: {layer.groups} groups do not divide {channels} channels; choose a divisor")
     return Model(
-        family=keys["family"], size=size, activation=keys["activation"], norm=norm, sites=sites, stages=stages
+        family=keys["family"], options=options, activation=keys["activation"], norm=norm, sites=sites, stages=stages
     )  # fmt: skip
 
 
@@ -228,7 +247,7 @@ def _runs(place: str, study: dict, config: dict) -> tuple[tuple[Run, ...], list[
     problems: list[str] = []
     runs: list[Run] = []
     recipe_name = study["recipe"]
-    recipe = config["recipes"][recipe_name]
+    recipe = {k: v for k, v in config["recipes"][recipe_name].items() if k not in RECIPE_DEFAULTS or v != RECIPE_DEFAULTS[k]}
     dataset = config["datasets"].get(recipe["dataset"], {})
     identity = {"name": recipe["dataset"]} | {key: value for key, value in dataset.items() if key != "path"}
     seeds = range(study["seeds"]) if isinstance(study["seeds"], int) else study["seeds"]

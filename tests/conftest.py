@@ -13,7 +13,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def _shipped():
-    return config.load(config.ROOT / "config.yaml")
+    return config.load(config.ROOT / "config.yaml", local=False)
 
 
 @pytest.fixture

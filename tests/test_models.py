@@ -29,7 +29,7 @@ def test_block_is_the_three_lines_of_the_design():
     torch.manual_seed(0)
     norm = spec.Norm(kind="group", groups=2)
     model = spec.Model(
-        family="resnet9", size={"width": 4}, activation="relu", norm=norm, stages=(1,),
+        family="resnet9", options={"width": 4}, activation="relu", norm=norm, stages=(1,),
         sites={"skip": norm, "branch": "scalar", "sum": "shared", "out": norm},
     )  # fmt: skip
     skip, branch, last = torch.nn.Conv2d(4, 4, 1), torch.nn.Conv2d(4, 4, 3, padding=1), torch.nn.GroupNorm(2, 4)

@@ -153,7 +153,7 @@ def test_family_facts_agree_with_the_built_networks(shipped):
         family = spec.FAMILIES[model.family]
         network = models.build(model, 3, 10)
         norms = {layer.num_channels for layer in network.modules() if isinstance(layer, torch.nn.GroupNorm)}
-        assert norms == family.norm_channels(model.size)
+        assert norms == family.norm_channels(model.options)
         blocks = [module for module in network.modules() if isinstance(module, models.ResidualBlock)]
         assert any(not isinstance(block.act, torch.nn.Identity) for block in blocks) == family.activation_after_sum
 

@@ -29,7 +29,7 @@ class ResNet9(nn.Module):
 
     def __init__(self, model: Model, activation: type[nn.Module], channels: int, classes: int):
         super().__init__()
-        w = model.size["width"]
+        w = model.options["width"]
         self.conv1 = ConvNormAct(channels, w, model, activation)
         self.conv2 = ConvNormAct(w, 2 * w, model, activation, pool=True)
         self.res1 = _block(2 * w, model, activation, stage=1)

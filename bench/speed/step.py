@@ -13,7 +13,7 @@ from bench.speed.baselines import TIMED
 
 def make_step(arch: str, variant: str, engine: str, physical_batch: int, device: torch.device) -> Callable[[], None]:
     """A function that does a whole step of `engine` on CIFAR-10-like images: gradients, noise, SGD."""
-    content = config.load(config.ROOT / "config.yaml")
+    content = config.load(config.ROOT / "config.yaml", local=False)
     generator = torch.Generator().manual_seed(0)
     network = models.build(spec.model_of(content, arch, variant), 3, 10, generator).to(device)
     optimizer = Optimizer(

@@ -44,7 +44,7 @@ def test_step(benchmark, rows, request, arch, physical_batch, arms):
                 "threads": threads,
                 "arch": arch,
                 "variant": variant,
-                "width": config.load(config.ROOT / "config.yaml")["archs"][arch]["width"],
+                "width": config.load(config.ROOT / "config.yaml", local=False)["archs"][arch]["width"],
                 "physical_batch": physical_batch,
                 "views": 1,
                 "precision": "float32",

@@ -11,7 +11,7 @@ from bench.dp.gradients import ENGINES, NotPrivate
 from bench.dp.optimizer import NonFiniteGradient, Optimizer
 from bench.dp.sampling import generator
 
-CONFIG = config.load(config.ROOT / "config.yaml")
+CONFIG = config.load(config.ROOT / "config.yaml", local=False)
 SMALL = {"resnet9": "resnet9-w8"}  # an arch of each family: exactness does not depend on the width
 VARIANTS = [v for v in CONFIG["variants"] if not spec.model_of(CONFIG, "resnet9-w8", v).mixes_samples]
 # Sums of some 1e5 products in float64 differ by rounding only: about sqrt(1e5) * 1.1e-16 relative.

@@ -83,6 +83,7 @@ def budget(wildcards) -> str:
         "budget",
         "accountant",
         "noise_multipliers",
+        "proxy_for_batch_size",
     )
     return json.dumps(
         {key: CONFIG["recipes"][wildcards.recipe].get(key) for key in keys},
