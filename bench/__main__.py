@@ -54,6 +54,13 @@ def main(arguments: list[str] | None = None) -> int:
     train.add_argument("--noise", type=Path, help="what `calibrate` wrote (default: calibrate now)")
     train.add_argument("--out", type=Path, help="default: the run's path under results/runs")
 
+    train.add_argument(
+        "--stop-after",
+        type=_duration,
+        metavar="TIME",
+        help="90s, 9m or 1.5h after the start: save a checkpoint and end with exit code 75; the same command then goes on",
+    )
+
     verb("summarise", "write results/runs.csv, summary.csv, claims.csv and not_run.csv from the records that exist")
 
     report = verb("report", "write the report from the tables and records")
@@ -71,6 +78,10 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing half-written was left", file=sys.stderr)
         return 130
+
+
+def _duration(text: str) -> float:
+    return float(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
 
 
 def _rate(text: str) -> float:

@@ -3,7 +3,9 @@
 import json
 import math
 import shlex
+import signal
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from bench import BenchError, machine, records, spec
 from bench import config as configuration
 
 RESULTS = Path("results")
+STOPPED = 75  # EX_TEMPFAIL: try again; Snakemake's --retries and Slurm do
+INTERRUPTED = 130
 
 
 def check(config: Path) -> None:
@@ -98,13 +102,16 @@ def calibrate(config: Path, recipe: str, epsilon: float, out: Path | None) -> No
     if not candidates:
         raise BenchError(f"no study trains recipe {recipe!r} at epsilon {spec.epsilon_text(epsilon)}; see `check`")
 
-    from bench import train
+    from bench.recipe import noise_of
 
     size = len(_load(content, candidates[0].recipe["dataset"]).train_labels)
-    _write(train.noise_of(candidates[0], size), out)
+    _write(noise_of(candidates[0], size), out)
 
 
-def train(config: Path, run: str | None, run_json: str | None, noise: Path | None, out: Path | None) -> None:
+def train(
+    config: Path, run: str | None, run_json: str | None, noise: Path | None, out: Path | None, stop_after: float | None
+) -> int:
+    stop = _StopSignals(stop_after)
     content = configuration.load(config)
     if run_json is not None:
         chosen = spec.Run.from_json(run_json)
@@ -116,13 +123,20 @@ def train(config: Path, run: str | None, run_json: str | None, noise: Path | Non
     data = _load(content, chosen.recipe["dataset"])
 
     from bench import train as training
+    from bench.checkpoint import Checkpoint
+    from bench.recipe import noise_of
 
     started = datetime.now(UTC).isoformat(timespec="seconds")
     if noise is not None:
         sigma = _json(noise)["noise_multiplier"]
     else:
-        sigma = training.noise_of(chosen, len(data.train_labels))["noise_multiplier"]
-    record = training.train(chosen, data, sigma, content["machine"], watch=_show(chosen.id))
+        sigma = noise_of(chosen, len(data.train_labels))["noise_multiplier"]
+    checkpoint = Checkpoint(chosen, sigma)
+    try:
+        record = training.train(chosen, data, sigma, content["machine"], _show(chosen.id), checkpoint, stop)
+    except training.Stopped as stopped:
+        print(f"{chosen.id}: {stopped}", file=sys.stderr)
+        return INTERRUPTED if stop.interrupted else STOPPED
     commit, dirty = machine.commit()
     record["provenance"] = {
         "commit": commit,
@@ -133,9 +147,28 @@ def train(config: Path, run: str | None, run_json: str | None, noise: Path | Non
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     records.write(record, out or chosen.path)
+    checkpoint.delete()
     result = record["result"]
     outcome = f"{result['accuracy']:.2f} %" if record["status"] == "completed" else f"diverged, {result['reason']}"
     print(f"{chosen.id}: {outcome} after {record['cost']['seconds']:.0f} s")
+    return 0
+
+
+class _StopSignals:
+    """Says, when called, whether to stop: `seconds` are over, or SIGTERM or Ctrl-C came (a second Ctrl-C does not wait)."""
+
+    def __init__(self, seconds: float | None):
+        self.deadline = math.inf if seconds is None else time.monotonic() + seconds
+        self.asked = self.interrupted = False
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, number: int, frame) -> None:
+        self.asked, self.interrupted = True, number == signal.SIGINT
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def __call__(self) -> bool:
+        return self.asked or time.monotonic() > self.deadline
 
 
 def summarise(config: Path) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 from bench import ROOT
 
 # The files that can change a run's numbers.
-RESULT_SOURCES = ("bench/layers.py", "bench/train.py", "bench/models", "bench/data", "bench/dp")
+RESULT_SOURCES = (
+    "bench/layers.py", "bench/recipe.py", "bench/averaging.py", "bench/train.py", "bench/models", "bench/data", "bench/dp"
+)  # fmt: skip
 
 
 def has_cuda() -> bool:

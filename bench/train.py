@@ -1,15 +1,18 @@
 """One run, from its specification to its record, in the order of DP-SGD (Abadi et al. 2016, algorithm 1)."""
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 
-from bench import BenchError, models, scale_mixing
-from bench.data import Dataset
+from bench import BenchError, models, recipe, scale_mixing
+from bench.averaging import Average
+from bench.checkpoint import Checkpoint
+from bench.data import Dataset, augment
 from bench.dp import accounting
 from bench.dp.admission import admit
 from bench.dp.gradients import ENGINES, NotPrivate
@@ -18,10 +21,10 @@ from bench.dp.sampling import generator, poisson_batch
 from bench.machine import describe, peak_memory_mb, uses_gpu
 from bench.spec import Run
 
-OPTIMIZERS = {"sgd": torch.optim.SGD, "nadam": torch.optim.NAdam, "adam": torch.optim.Adam}
 TEST_BATCH = 1000
 SCALE_MIXING_IMAGES = 512
 WATCH_EVERY = 0.5  # seconds
+PROBE_PIXELS = 128 * 32 * 32  # of a probing step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,30 +40,8 @@ class Progress:
     accuracy: float | None  # percent of the test split, where it was evaluated at this step
 
 
-def noise_of(run: Run, train_size: int) -> dict:
-    """The noise multiplier that this run's recipe prescribes for `train_size` samples, and how it was found."""
-    recipe = run.recipe
-    rate = sample_rate(recipe, train_size)
-    if recipe["budget"] == "as-published" and math.isfinite(run.epsilon):
-        published = {float(key): value for key, value in recipe["noise_multipliers"].items()}
-        sigma = published[run.epsilon]
-    else:
-        sigma = accounting.calibrate(run.epsilon, rate, recipe["steps"], recipe["delta"], recipe["accountant"])
-    return {"noise_multiplier": sigma} | privacy_of(recipe, rate, sigma, recipe["steps"])
-
-
-def sample_rate(recipe: dict, train_size: int) -> float:
-    """q = B / N, exactly."""
-    rate = recipe["batch_size"] / train_size
-    if rate > 1:
-        raise BenchError(f"batch_size {recipe['batch_size']} exceeds the {train_size} training samples; choose a smaller one")
-    return rate
-
-
-def privacy_of(recipe: dict, rate: float, sigma: float, steps: int) -> dict:
-    """What `steps` steps at noise multiplier `sigma` spend by both accountants."""
-    spent = (sigma, rate, steps, recipe["delta"])
-    return {"epsilon_rdp": accounting.epsilon_rdp(*spent), "epsilon_pld": accounting.epsilon_pld(*spent)}
+class Stopped(Exception):
+    """The run was asked to stop and goes on from its checkpoint when it is started again."""
 
 
 def device_of(machine: dict) -> torch.device:
@@ -75,126 +56,288 @@ def device_of(machine: dict) -> torch.device:
     return torch.device("cuda")
 
 
+class Trainer:
+    """A run in progress: everything that a step changes, and `state` to take it down and set it up again."""
+
+    def __init__(self, run: Run, dataset: Dataset, noise_multiplier: float, machine: dict):
+        torch.set_num_threads(machine["threads"])
+        self.run, self.recipe, self.device = run, run.recipe, device_of(machine)
+        self.private = math.isfinite(run.epsilon)
+        bf16 = _precision(run, self.device)
+        self.dataset = dataset.to(self.device)
+        self.train_size, shape = len(dataset.train_labels), tuple(dataset.train_images.shape[1:])
+        self.rate = recipe.sample_rate(run.recipe, self.train_size)
+        self.network = models.build(run.model, shape[0], dataset.classes, generator(run.seed, "weights"))
+        if self.private:
+            admit(self.network, shape)
+        self.network.to(self.device)
+        if bf16:
+            self.network.forward = torch.autocast(self.device.type, torch.bfloat16)(self.network.forward)
+        parameters = [p for _, p in models.named_parameters(self.network)]
+        self.generators = {purpose: generator(run.seed, purpose) for purpose in ("batches", "augmentation")}
+        self.generators["noise"] = generator(run.seed, "noise", self.device)
+        self.optimizer = Optimizer(
+            recipe.make_optimizer(run.recipe, parameters),
+            noise_multiplier=noise_multiplier,
+            max_grad_norm=run.recipe["clip_norm"],
+            expected_batch_size=run.recipe["batch_size"],
+            generator=self.generators["noise"],
+        )
+        self.schedule = recipe.make_schedule(run, self.optimizer.original_optimizer)
+        self.engine = (ENGINES[machine["engine"]] if self.private else NotPrivate)(self.network, self.optimizer)
+        self.average = Average(parameters, run.setting("ema")) if run.setting("ema") else None
+        # statistics of a batch norm are those of the whole logical batch
+        self.physical = self.train_size if run.model.mixes_samples else machine["physical_batch"]
+        self.step = self.images = self.since = 0  # steps taken, images seen, of them since the last evaluation
+        self.loss = torch.zeros((), dtype=torch.float64, device=self.device)  # their sum since the last evaluation
+        self.seconds, self.curve = 0.0, []
+
+    def take_step(self) -> None:
+        """One step on one Poisson batch; NonFiniteGradient leaves the model as it was."""
+        self.step += 1
+        self.network.train()
+        batch = poisson_batch(self.train_size, self.rate, self.generators["batches"])
+        draws = None
+        if self.recipe["augmentation"] != "none":
+            draws = augment.draw(len(batch), self.run.setting("views"), self.generators["augmentation"])
+        loss = self._accumulate(batch, draws)
+        self.optimizer.finish_step()
+        self.images, self.since = self.images + len(batch), self.since + len(batch)
+        self.loss += loss
+        if self.recipe["schedule"] != "plateau-on-test-loss":
+            self.schedule.step()
+        if self.average:
+            self.average.update(self.step - 1)
+
+    def _accumulate(self, batch: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
+        """Loss sum of the logical batch, its gradients clipped and summed in physical batches that fit into the memory."""
+        while True:
+            self.optimizer.start_step()
+            total = torch.zeros_like(self.loss)
+            try:
+                for part, draw, mask in split(
+                    batch, draws, self.physical, self.recipe["batch_size"] if self._fixed else None
+                ):
+                    part = part.to(self.device)
+                    images = self._views(part, draw if draw is None else draw.to(self.device))
+                    mask = mask if mask is None else mask.to(self.device)
+                    total += self.engine.accumulate(images, self.dataset.train_labels[part], mask)
+                return total
+            except torch.OutOfMemoryError:
+                if self.physical == 1 or self.run.model.mixes_samples:
+                    raise BenchError("out of GPU memory with the smallest possible batch; take a GPU with more") from None
+                self.physical = math.ceil(self.physical / 2)
+            torch.cuda.empty_cache()  # after the handler, whose traceback keeps tensors alive
+
+    @property
+    def _fixed(self) -> bool:
+        """Whether physical batches have one shape, which spares a GPU new kernels and a CPU nothing."""
+        return self.device.type == "cuda" and not self.run.model.mixes_samples
+
+    def _views(self, part: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
+        """Normalised images (n, K, C, S, S)."""
+        if draws is None:
+            views = self.dataset.train_images[part][:, None]
+        else:
+            views = augment.apply(self.dataset.train_images, part, draws, self.run.setting("padding"))
+        return self.dataset.normalise(views)
+
+    def evaluate(self) -> dict:
+        """A point of the curve, by the averaged weights where the recipe has them."""
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            accuracy, loss = evaluate(self.network, self.dataset)
+        if not math.isfinite(loss):
+            raise NonFiniteGradient("the test loss is not finite")
+        if self.recipe["schedule"] == "plateau-on-test-loss":
+            self.schedule.step(loss)
+        point = {"step": self.step, "epsilon_rdp": self.epsilon, "train_loss": self.train_loss, "test_loss": loss}
+        self.curve.append(point | {"accuracy": accuracy})
+        self.loss.zero_()
+        self.since = 0
+        return self.curve[-1]
+
+    def scale_mixing(self) -> list[dict]:
+        images = self.dataset.normalise(self.dataset.test_images[:SCALE_MIXING_IMAGES])
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            return scale_mixing.measure(self.network, images)
+
+    @property
+    def epsilon(self) -> float:
+        """Spent so far, by RDP."""
+        return accounting.epsilon_rdp(self.optimizer.noise_multiplier, self.rate, self.step, self.recipe["delta"])
+
+    @property
+    def train_loss(self) -> float:
+        return self.loss.item() / max(self.since, 1)
+
+    def state(self) -> dict:
+        """All that the next step depends on; what is spent follows from noise multiplier, rate and `step`."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": {key: value for key, value in self.schedule.state_dict().items() if not callable(value)},
+            "average": self.average.average if self.average else None,
+            "generators": {purpose: source.get_state() for purpose, source in self.generators.items()},
+            "loss": self.loss,
+            **{key: getattr(self, key) for key in ("step", "images", "since", "seconds", "curve", "physical")},
+        }
+
+    def restore(self, state: dict) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.average:
+            self.average.average = [tensor.to(self.device) for tensor in state["average"]]
+        for purpose, source in self.generators.items():
+            source.set_state(state["generators"][purpose])
+        self.loss.copy_(state["loss"])
+        for key in ("step", "images", "since", "seconds", "curve", "physical"):
+            setattr(self, key, state[key])
+
+
 def train(
     run: Run,
     dataset: Dataset,
     noise_multiplier: float,
     machine: dict,
     watch: Callable[[Progress], None] = lambda _: None,
+    checkpoint: Checkpoint | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict:
-    """Trains `run` and returns its record, provenance aside. A run that meets inf or NaN is recorded as diverged."""
-    torch.set_num_threads(machine["threads"])
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    device = device_of(machine)
-    private = math.isfinite(run.epsilon)
-    recipe, steps = run.recipe, run.recipe["steps"]
-    dataset = dataset.to(device)
-    train_size, shape = len(dataset.train_labels), tuple(dataset.train_images.shape[1:])
-    rate = sample_rate(recipe, train_size)
+    """Trains `run` and returns its record, provenance aside. A run that meets inf or NaN is recorded as diverged.
 
-    network = models.build(run.model, shape[0], dataset.classes, generator(run.seed, "weights"))
-    if private:
-        admit(network, shape)
-    network.to(device)
-    arguments = {key: value for key, value in recipe["optimizer"].items() if key != "name"}
-    inner = OPTIMIZERS[recipe["optimizer"]["name"]]([p for _, p in models.named_parameters(network)], **arguments)
-    optimizer = Optimizer(
-        inner,
-        noise_multiplier=noise_multiplier,
-        max_grad_norm=recipe["clip_norm"],
-        expected_batch_size=recipe["batch_size"],
-        generator=generator(run.seed, "noise", device),
-    )
-    engine = ENGINES[machine["engine"]](network, optimizer) if private else NotPrivate(network, optimizer)
-    # statistics of a batch norm are those of the whole logical batch
-    physical = train_size if run.model.mixes_samples else machine["physical_batch"]
-    scheduler = _scheduler(recipe, inner)
-    batches = generator(run.seed, "batches")
-
-    curve: list[dict] = []
-    status, reason, step = "completed", None, 0
-    seen = loss_sum = total = 0.0
-    start = shown = time.perf_counter()
+    With a checkpoint the run goes on where it was stopped and ends in the same numbers (on a CPU; on a GPU up to kernels
+    that add in varying order). It saves its state every `checkpoint_minutes`, and when `stop()`, asked after every step,
+    says so: then Stopped is raised.
+    """
+    trainer = Trainer(run, dataset, noise_multiplier, machine)
+    if checkpoint and (state := checkpoint.load()):
+        trainer.restore(state)
+    steps, every = run.recipe["steps"], 60 * machine["checkpoint_minutes"]
+    status, reason = "completed", None
+    start, resumed_at = time.perf_counter() - trainer.seconds, trainer.step
+    shown = saved = time.perf_counter()
     try:
-        for step in range(1, steps + 1):
-            network.train()
-            optimizer.start_step()
-            batch = poisson_batch(train_size, rate, batches).to(device)
-            for part in _parts(batch, physical):
-                images = dataset.normalise(dataset.train_images[part])[:, None]  # (n, K=1, C, S, S)
-                loss_sum += engine.accumulate(images, dataset.train_labels[part]).item()
-            optimizer.finish_step()
-            seen, total = seen + len(batch), total + len(batch)
-            if recipe["schedule"] == "cosine":
-                scheduler.step()
-            accuracy = None
-            mean_loss = loss_sum / max(seen, 1)
-            if step % recipe["evaluate_every"] == 0 or step == steps:
-                accuracy, loss = evaluate(network, dataset)
-                if not math.isfinite(loss):
-                    raise NonFiniteGradient("the test loss is not finite")
-                if recipe["schedule"] == "plateau-on-test-loss":
-                    scheduler.step(loss)
+        while trainer.step < steps:
+            trainer.take_step()
+            evaluates = trainer.step % run.recipe["evaluate_every"] == 0 or trainer.step == steps
             now = time.perf_counter()
-            if accuracy is not None or now - shown > WATCH_EVERY:
-                shown = now
-                epsilon = accounting.epsilon_rdp(noise_multiplier, rate, step, recipe["delta"])
-                watch(
-                    Progress(
-                        step=step,
-                        steps=steps,
-                        epsilon=epsilon,
-                        train_loss=mean_loss,
-                        images_per_second=total / (now - start),
-                        seconds_left=(now - start) / step * (steps - step),
-                        accuracy=accuracy,
-                    )
-                )
-            if accuracy is not None:
-                point = {"step": step, "epsilon_rdp": epsilon, "train_loss": mean_loss, "test_loss": loss}
-                curve.append(point | {"accuracy": accuracy})
-                seen = loss_sum = 0.0
+            if now - shown > WATCH_EVERY or evaluates:
+                progress = {
+                    "step": trainer.step,
+                    "steps": steps,
+                    "epsilon": trainer.epsilon,
+                    "train_loss": trainer.train_loss,
+                }
+                accuracy = trainer.evaluate()["accuracy"] if evaluates else None
+                shown = now = time.perf_counter()
+                trainer.seconds = now - start
+                progress |= {"images_per_second": trainer.images / trainer.seconds, "accuracy": accuracy}
+                watch(Progress(**progress, seconds_left=trainer.seconds / trainer.step * (steps - trainer.step)))
+            if checkpoint and trainer.step < steps and ((stopping := stop()) or now - saved >= every):
+                trainer.seconds = time.perf_counter() - start
+                checkpoint.save(trainer.state())
+                saved = time.perf_counter()
+                if stopping:
+                    raise Stopped(f"stopped after step {trainer.step} of {steps}; the same command goes on from there")
     except NonFiniteGradient as error:
-        status, reason = "diverged", f"step {step}: {error}"
-    seconds = time.perf_counter() - start
+        status, reason = "diverged", f"step {trainer.step}: {error}"
+    trainer.seconds = time.perf_counter() - start
+    record = _record(trainer, status, reason, machine)
+    record["cost"]["resumed_at_step"] = resumed_at
+    return record
 
-    best = max(curve, key=lambda point: point["accuracy"], default=None)
+
+def split(batch: torch.Tensor, draws: torch.Tensor | None, most: int, expected: float | None) -> Iterator[tuple]:
+    """(indices, draws, mask) of the physical batches, of at most `most` samples each, of a logical batch (n,).
+
+    Without `expected` they are as few as possible, of equal size but for one, without masks. With it, the expected logical
+    batch, all have one shape: samples that only fill it up have mask 0. The shape is such that a logical batch four
+    standard deviations above the expected one still fits into the same number of physical batches.
+    """
+    if not len(batch):
+        return
+    if expected is None:
+        count = math.ceil(len(batch) / most)
+        parts = draws.tensor_split(count) if draws is not None else [None] * count
+        yield from zip(batch.tensor_split(count), parts, [None] * count, strict=True)
+        return
+    largest = expected + 4 * math.sqrt(expected)
+    size = math.ceil(largest / math.ceil(largest / most))
+    padding = -len(batch) % size
+    mask = pad(torch.ones(len(batch)), (0, padding)).split(size)
+    parts = pad(draws, (0, 0, 0, 0, 0, padding)).split(size) if draws is not None else [None] * len(mask)
+    yield from zip(pad(batch, (0, padding)).split(size), parts, mask, strict=True)
+
+
+def _precision(run: Run, device: torch.device) -> bool:
+    """Sets torch to the recipe's precision; whether the forward pass computes products in bf16."""
+    precision = run.setting("precision")
+    if precision == "tf32" and device.type != "cuda":
+        raise BenchError(f"recipe {run.recipe_name}: precision: tf32 exists on CUDA GPUs only; use float32 or bf16 here")
+    # tf32 holds bf16 numbers exactly, so that per-sample norms of a bf16 pass lose nothing by it
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
+    return precision == "bf16"
+
+
+@torch.no_grad()
+def evaluate(network: torch.nn.Module, dataset: Dataset) -> tuple[float, float]:
+    """(accuracy in percent, mean cross-entropy) on the test split, in evaluation mode."""
+    network.eval()
+    correct = loss = 0.0
+    for images, labels in zip(dataset.test_images.split(TEST_BATCH), dataset.test_labels.split(TEST_BATCH), strict=True):
+        logits = network(dataset.normalise(images)).float()
+        correct += (logits.argmax(1) == labels).sum().item()
+        loss += cross_entropy(logits, labels, reduction="sum").item()
+    return 100 * correct / len(dataset.test_labels), loss / len(dataset.test_labels)
+
+
+def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) -> dict:
+    run, dataset, curve = trainer.run, trainer.dataset, trainer.curve
     completed = status == "completed"
+    best = max(curve, key=lambda point: point["accuracy"], default=None)
     return {
         "status": status,
         "run": run.resolved(),
         "result": {
             "reason": reason,
             "accuracy": curve[-1]["accuracy"] if completed else None,
+            "accuracy_without_average": (evaluate(trainer.network, dataset)[0] if completed and trainer.average else None),
             "loss": curve[-1]["test_loss"] if completed else None,
             "best_epoch_accuracy": best["accuracy"] if best else None,
             "best_epoch_step": best["step"] if best else None,
-            "test_split_steers": recipe["schedule"] == "plateau-on-test-loss",
+            "test_split_steers": run.recipe["schedule"] == "plateau-on-test-loss",
         },
         "curve": curve,
-        "scale_mixing": (
-            scale_mixing.measure(network, dataset.normalise(dataset.test_images[:SCALE_MIXING_IMAGES])) if completed else []
-        ),
+        "scale_mixing": trainer.scale_mixing() if completed else [],
         "privacy": {
-            "noise_multiplier": noise_multiplier,
-            "sample_rate": rate,
-            "steps": step,
-            "train_size": train_size,
-            "clip_norm": recipe["clip_norm"] if private else math.inf,
-            "delta": recipe["delta"],
+            "noise_multiplier": trainer.optimizer.noise_multiplier,
+            "sample_rate": trainer.rate,
+            "steps": trainer.step,
+            "train_size": trainer.train_size,
+            "clip_norm": run.recipe["clip_norm"] if trainer.private else math.inf,
+            "delta": run.recipe["delta"],
             "sampling": "poisson",
             "adjacency": "add-or-remove-one",
-            **privacy_of(recipe, rate, noise_multiplier, step),
+            "proxy": run.recipe["budget"] == "proxy",
+            **recipe.privacy_of(run.recipe, trainer.rate, trainer.optimizer.noise_multiplier, trainer.step),
         },
         "data": dataset.describe(),
-        "model": {"parameters": sum(p.numel() for p in optimizer.params)},
-        "cost": {"seconds": seconds, "images_per_second": total / seconds, "peak_memory_mb": _peak_memory_mb(device)},
-        "machine": describe(device, machine | ({} if private else {"engine": "not-private"})),
+        "model": {"parameters": sum(p.numel() for p in trainer.optimizer.params)},
+        "cost": {
+            "seconds": trainer.seconds,
+            "images_per_second": trainer.images / trainer.seconds,
+            "peak_memory_mb": _peak_memory_mb(trainer.device),
+        },
+        "machine": describe(
+            trainer.device,
+            machine | {"physical_batch": trainer.physical} | ({} if trainer.private else {"engine": "not-private"}),
+        ),
     }
 
 
 def probe(run: Run, machine: dict) -> float:
-    """Images per second of this machine on private steps of `run`'s network, from two physical batches of noise images."""
+    """Samples per second of this machine on private steps of `run`'s network, from two physical batches of noise images."""
     torch.set_num_threads(machine["threads"])
     device = device_of(machine)
     size, channels = run.dataset["image_size"], len(run.dataset["mean"])
@@ -203,8 +346,9 @@ def probe(run: Run, machine: dict) -> float:
         torch.optim.SGD(network.parameters(), lr=0.0), noise_multiplier=1.0, max_grad_norm=1.0, expected_batch_size=1
     )
     engine = ENGINES[machine["engine"]](network, optimizer)
-    n = machine["physical_batch"]
-    images = torch.randn(n, 1, channels, size, size, device=device)
+    # large networks and several views: one sample or few tell as much as a full batch
+    n = max(1, min(machine["physical_batch"], PROBE_PIXELS // (run.setting("views") * size**2)))
+    images = torch.randn(n, run.setting("views"), channels, size, size, device=device)
     labels = torch.zeros(n, dtype=torch.long, device=device)
     for _ in range(2):  # the first one warms up
         start = time.perf_counter()
@@ -215,31 +359,6 @@ def probe(run: Run, machine: dict) -> float:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
     return n / seconds
-
-
-@torch.no_grad()
-def evaluate(network: torch.nn.Module, dataset: Dataset) -> tuple[float, float]:
-    """(accuracy in percent, mean cross-entropy) on the test split, in evaluation mode."""
-    network.eval()
-    correct = loss = 0.0
-    for images, labels in zip(dataset.test_images.split(TEST_BATCH), dataset.test_labels.split(TEST_BATCH), strict=True):
-        logits = network(dataset.normalise(images))
-        correct += (logits.argmax(1) == labels).sum().item()
-        loss += cross_entropy(logits, labels, reduction="sum").item()
-    return 100 * correct / len(dataset.test_labels), loss / len(dataset.test_labels)
-
-
-def _parts(batch: torch.Tensor, physical: int) -> list[torch.Tensor]:
-    """The logical batch (n,) in as few parts of at most `physical` as possible, of equal size but for one; none if n = 0."""
-    return list(batch.tensor_split(math.ceil(len(batch) / physical))) if len(batch) else []
-
-
-def _scheduler(recipe: dict, optimizer: torch.optim.Optimizer):
-    if recipe["schedule"] == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=recipe["steps"])
-    if recipe["schedule"] == "plateau-on-test-loss":  # mrchntia/ScaleNorm b3c2465, main.py: factor 0.5, patience 3
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=3)
-    return None
 
 
 def _peak_memory_mb(device: torch.device) -> float:

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from bench import BenchError, models, spec, train
+from bench import BenchError, models, recipe, spec
 
 
 def refused(config: dict, expected: str) -> None:
@@ -143,7 +143,7 @@ def test_claim_refusals(shipped, change, expected):
 
 def test_optimizer_arguments_are_torchs():
     for name, arguments in spec.OPTIMIZER_ARGUMENTS.items():
-        assert set(arguments) <= set(inspect.signature(train.OPTIMIZERS[name]).parameters)
+        assert set(arguments) <= set(inspect.signature(recipe.OPTIMIZERS[name]).parameters)
 
 
 def test_family_facts_agree_with_the_built_networks(shipped):

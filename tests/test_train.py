@@ -7,9 +7,16 @@ import math
 import pytest
 import torch
 
-from bench import BenchError, data, models, records, spec, train
+from bench import BenchError, data, models, recipe, records, spec, train
 
-MACHINE = {"device": "cpu", "engine": "opacus", "physical_batch": 16, "threads": 1, "runs_per_gpu": 1}
+MACHINE = {
+    "device": "cpu",
+    "engine": "opacus",
+    "physical_batch": 16,
+    "threads": 1,
+    "runs_per_gpu": 1,
+    "checkpoint_minutes": 5,
+}
 
 
 @pytest.fixture
@@ -125,9 +132,11 @@ def test_schedules(tiny):
     assert losses["plateau-on-test-loss"] == losses["constant"]
 
 
-def test_plateau_schedule_halves_as_the_authors_did():
+def test_plateau_schedule_halves_as_the_authors_did(tiny):
+    run, _ = tiny
+    chosen = dataclasses.replace(run, recipe=run.recipe | {"schedule": "plateau-on-test-loss"})
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.0)
-    scheduler = train._scheduler({"schedule": "plateau-on-test-loss"}, optimizer)
+    scheduler = recipe.make_schedule(chosen, optimizer)
     for _ in range(6):
         scheduler.step(1.0)
     assert optimizer.param_groups[0]["lr"] == 0.5
@@ -136,18 +145,18 @@ def test_plateau_schedule_halves_as_the_authors_did():
 def test_noise_of_published_and_calibrated_budgets(shipped):
     studies = spec.resolve(shipped)
     published = next(run for run in studies["claim-as-published"].runs if run.epsilon == 3)
-    found = train.noise_of(published, 50_000)
+    found = recipe.noise_of(published, 50_000)
     assert found["noise_multiplier"] == 1.6986083984375
     assert found["epsilon_rdp"] == pytest.approx(2.8947, abs=1e-4)
     calibrated = next(run for run in studies["quick"].runs if run.epsilon == 3)
-    found = train.noise_of(calibrated, 1437)
+    found = recipe.noise_of(calibrated, 1437)
     assert found["epsilon_rdp"] == pytest.approx(3, abs=1e-4)
     assert found["epsilon_rdp"] <= 3
 
 
 def test_a_batch_larger_than_the_data_is_refused(shipped):
     with pytest.raises(BenchError, match="batch_size 192 exceeds the 100 training samples"):
-        train.sample_rate(shipped["recipes"]["digits"], 100)
+        recipe.sample_rate(shipped["recipes"]["digits"], 100)
 
 
 def test_cuda_without_a_gpu_is_refused(monkeypatch):

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from bench.dp.layer_rules import RULES, GramRule
-from bench.dp.optimizer import NonFiniteGradient, Optimizer, sample_losses
+from bench.dp.optimizer import Optimizer, sample_losses
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,15 @@ class Use:
     layer: nn.Module
     saved: tuple[torch.Tensor, ...]
     gradient: torch.Tensor
+
+    def exact(self) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+        """(saved, gradient) in the precision of the parameters, in which norms and sums are taken.
+
+        Under autocast a sample's gradient is what float32 arithmetic makes of its bf16 activations and output gradients:
+        norm and sum are of the very same numbers, so that clipping is as exact as in float32.
+        """
+        dtype = next(self.layer.parameters(recurse=False)).dtype
+        return tuple(tensor.to(dtype) for tensor in self.saved), self.gradient.to(dtype)
 
 
 class Fast:
@@ -48,9 +57,9 @@ class Fast:
             loss = sample_losses(self.network, images, labels, mask).sum()
         torch.autograd.grad(loss, anchor)
         norms = tape.squared_norms().sqrt()  # (n,)
-        if not torch.isfinite(norms).all():
-            raise NonFiniteGradient("the gradient of a sample is not finite")
         factors = (self.optimizer.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
+        # a norm that overflows would silently drop its sample; NaN makes `finish_step` refuse the sum, without a wait here
+        factors = torch.where(torch.isfinite(norms), factors, torch.nan)
         for p, total in tape.weighted_sums(factors):
             p.summed_grad += total
         return loss.detach()
@@ -68,12 +77,13 @@ class _Tape:
 
     def receive(self, use: Use) -> None:
         rule = RULES[type(use.layer)]
+        saved, gradient = use.exact()
         # the gradients of several uses add up before the norm: Gram matrices would need their cross terms
-        if self.uses[use.layer] == 1 and rule.gram_is_cheaper(use.layer, use.saved, use.gradient, self.n):
-            self.norms.append(rule.squared_norms(use.layer, use.saved, use.gradient, self.n))
+        if self.uses[use.layer] == 1 and rule.gram_is_cheaper(use.layer, saved, gradient, self.n):
+            self.norms.append(rule.squared_norms(use.layer, saved, gradient, self.n))
             self.later.append((rule, use))
             return
-        for p, gradients in rule.per_sample(use.layer, use.saved, use.gradient, self.n):
+        for p, gradients in rule.per_sample(use.layer, saved, gradient, self.n):
             self.kept[p] = self.kept[p] + gradients if p in self.kept else gradients
 
     def squared_norms(self) -> torch.Tensor:
@@ -87,7 +97,7 @@ class _Tape:
             yield p, (factors @ gradients.reshape(self.n, -1)).view_as(p)
         while self.later:
             rule, use = self.later.pop()
-            yield from rule.weighted_sum(use.layer, use.saved, use.gradient, factors)
+            yield from rule.weighted_sum(use.layer, *use.exact(), factors)
 
 
 @contextlib.contextmanager
@@ -115,6 +125,8 @@ class _Recorded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, anchor, layer, tape):
+        if torch.is_autocast_enabled(x.device.type):  # what is saved is what the products see
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         output, saved = RULES[type(layer)].forward(layer, x)
         ctx.layer, ctx.tape = layer, tape
         ctx.save_for_backward(*saved)

@@ -111,7 +111,7 @@ class LinearRule(GramRule):
         return torch.nn.functional.linear(x, layer.weight, layer.bias), (x,)
 
     def input_gradient(self, layer, saved, g):
-        return g @ layer.weight
+        return g @ layer.weight.to(g.dtype)
 
     def per_sample(self, layer, saved, g, n):
         x, g = saved[0].unflatten(0, (n, -1)), g.unflatten(0, (n, -1))
@@ -142,15 +142,25 @@ class GroupNormRule(Rule):
     def forward(self, layer, x):
         n, c, size = x.shape[0], x.shape[1], math.prod(x.shape[2:])
         output, mean, rstd = torch.native_group_norm(
-            x, layer.weight, layer.bias, n, c, size, layer.num_groups, layer.eps
+            x.to(layer.weight.dtype), layer.weight, layer.bias, n, c, size, layer.num_groups, layer.eps
         )  # fmt: skip
-        return output, (x, mean, rstd)
+        return output.to(x.dtype), (x, mean, rstd)
 
     def input_gradient(self, layer, saved, g):
         x, mean, rstd = saved
         n, c, size = x.shape[0], x.shape[1], math.prod(x.shape[2:])
+        dtype = layer.weight.dtype
         return torch.ops.aten.native_group_norm_backward(
-            g.contiguous(), x, mean, rstd, layer.weight, n, c, size, layer.num_groups, (True, False, False)
+            g.contiguous().to(dtype),
+            x.to(dtype),
+            mean,
+            rstd,
+            layer.weight,
+            n,
+            c,
+            size,
+            layer.num_groups,
+            (True, False, False),
         )[0]
 
     def per_sample(self, layer, saved, g, n):
@@ -230,7 +240,7 @@ def _gram(x: torch.Tensor) -> torch.Tensor:
 def _convolution_backward(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, wanted: tuple[bool, bool]) -> tuple:
     """(gradient of x, gradient of the weight), None where not wanted."""
     return torch.ops.aten.convolution_backward(
-        g, x, layer.weight, None, layer.stride, layer.padding, (1, 1), False, (0, 0), 1, (*wanted, False)
+        g, x, layer.weight.to(g.dtype), None, layer.stride, layer.padding, (1, 1), False, (0, 0), 1, (*wanted, False)
     )[:2]
 
 

@@ -21,9 +21,9 @@ class Optimizer(DPOptimizer):
 
     def finish_step(self) -> None:
         """Raises NonFiniteGradient, and leaves parameters and noise generator alone, if a sum is not finite."""
-        for p in self.params:
-            if not torch.isfinite(p.summed_grad).all():
-                raise NonFiniteGradient("the sum of the clipped gradients is not finite")
+        norms = torch._foreach_norm([p.summed_grad for p in self.params])
+        if not torch.isfinite(torch.stack(norms)).all():  # the step's only wait for a GPU
+            raise NonFiniteGradient("the sum of the clipped gradients is not finite")
         self.add_noise()
         self.scale_grad()
         self.original_optimizer.step()
@@ -37,6 +37,7 @@ def sample_losses(
     `mask` (n,) of 0 and 1 removes the samples that only pad a physical batch: loss and gradient zero.
     """
     n, views = images.shape[:2]
-    losses = cross_entropy(network(images.flatten(0, 1)), labels.repeat_interleave(views), reduction="none")
+    logits = network(images.flatten(0, 1)).to(images.dtype)  # of a bf16 pass, too
+    losses = cross_entropy(logits, labels.repeat_interleave(views), reduction="none")
     losses = losses.view(n, views).mean(1)
     return losses if mask is None else losses * mask
