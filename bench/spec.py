@@ -296,6 +296,16 @@ def _recipe_problems(place: str, recipe: dict, config: dict) -> list[str]:
     problems = _unknown(f"{place}.dataset", [recipe["dataset"]], config["datasets"], "dataset")
     if (recipe["budget"] == "as-published") != ("noise_multipliers" in recipe):
         problems.append(f"{place}: noise_multipliers belong to budget: as-published, and to no other")
+    if (recipe["budget"] == "proxy") != ("proxy_for_batch_size" in recipe):
+        problems.append(f"{place}: proxy_for_batch_size belongs to budget: proxy, and to no other")
+    if recipe["augmentation"] == "none":
+        problems += [
+            f"{place}.{key}: without augmentation it changes nothing; set augmentation: crop-flip or remove {key}"
+            for key in ("views", "padding")
+            if key in recipe
+        ]
+    if recipe["schedule"] == "plateau-on-test-loss" and "warmup" in recipe:
+        problems.append(f"{place}.warmup: the plateau schedule has no warm-up; remove warmup or choose another schedule")
     for key in recipe.get("noise_multipliers", {}):
         try:
             float(key)

@@ -57,6 +57,16 @@ def test_identity_ignores_paths_and_machine(shipped):
     assert [run.json() for study in spec.resolve(shipped).values() for run in study.runs] == before
 
 
+def test_a_recipe_that_states_a_default_is_the_same_run(shipped):
+    before = spec.resolve(shipped)["quick"].runs[0]
+    shipped["recipes"]["digits"] |= {"precision": "float32", "warmup": 0}
+    after = spec.resolve(shipped)["quick"].runs[0]
+    assert after.json() == before.json()
+    assert after.setting("warmup") == before.setting("warmup") == 0
+    shipped["recipes"]["digits"]["warmup"] = 3
+    assert spec.resolve(shipped)["quick"].runs[0].json() != before.json()
+
+
 def test_another_source_of_images_is_another_run(shipped):
     before = spec.resolve(shipped)["pocket"].runs[0].json()
     shipped["datasets"]["cifar10"]["source"] = "image_folder"
@@ -74,7 +84,7 @@ def test_another_source_of_images_is_another_run(shipped):
         ("archs", ["resnet8"], "studies.quick.archs: unknown arch 'resnet8' (did you mean"),
         ("recipe", "digit", "studies.quick.recipe: unknown recipe 'digit' (did you mean 'digits'?)"),
         ("variants", ["batch"], "variant batch at epsilon 3: batch norm mixes samples"),
-        ("variants", ["baseline", "groups-32"], "baseline and groups-32 are the same network on resnet9-w8; keep one"),
+        ("variants", ["baseline", "groups-4"], "baseline and groups-4 are the same network on resnet9-w8; keep one"),
     ],
 )
 def test_study_refusals(shipped, key, value, expected):
@@ -117,6 +127,10 @@ def test_batch_norm_may_train_without_privacy(shipped):
         ({"optimizer": {"name": "sgd", "lr": 1.0, "momentum": "1e-1"}}, "'1e-1' is text, a number is expected"),
         ({"budget": "as-published"}, "noise_multipliers belong to budget: as-published"),
         ({"noise_multipliers": {"8": 1.0}}, "noise_multipliers belong to budget: as-published"),
+        ({"budget": "proxy"}, "proxy_for_batch_size belongs to budget: proxy"),
+        ({"proxy_for_batch_size": 4096}, "proxy_for_batch_size belongs to budget: proxy"),
+        ({"views": 4}, "recipes.digits.views: without augmentation it changes nothing"),
+        ({"schedule": "plateau-on-test-loss", "warmup": 5}, "recipes.digits.warmup: the plateau schedule has no warm-up"),
         (
             {"budget": "as-published", "noise_multipliers": {"8": 1.0}},
             "has no published noise multiplier for it (has: 8)",
