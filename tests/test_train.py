@@ -173,6 +173,134 @@ def test_evaluate_counts_every_test_image(tiny, monkeypatch):
     assert train.evaluate(network, dataset) == pytest.approx(whole)
 
 
+def test_split_fills_batches_of_one_shape_and_leaves_nothing_out():
+    draws = torch.arange(300).view(100, 1, 3)
+    for n in (0, 1, 63, 64, 100):
+        batch = torch.arange(n)
+        for expected in (None, 64.0):
+            parts = list(train.split(batch, draws[:n], 40, expected))
+            kept = [mask.bool() if mask is not None else torch.ones(len(part), dtype=bool) for part, _, mask in parts]
+            indices = [part[keep] for (part, _, _), keep in zip(parts, kept, strict=True)]
+            assert torch.equal(torch.cat([*indices, batch[:0]]), batch)
+            assert all(torch.equal(d[k], draws[i]) for (_, d, _), k, i in zip(parts, kept, indices, strict=True))
+            assert all(len(part) <= 40 for part, _, _ in parts)
+            if expected:  # 64 + 4 * 8 in three parts of at most 40
+                assert {len(part) for part, _, _ in parts} <= {32}
+
+
+def test_fixed_shapes_change_rounding_only(tiny, monkeypatch):
+    run, dataset = tiny
+    machine = MACHINE | {"engine": "fast", "physical_batch": 8}
+    losses = [train.train(run, dataset, 1.5, machine)["result"]["loss"]]
+    monkeypatch.setattr(train.Trainer, "_fixed", True)
+    losses.append(train.train(run, dataset, 1.5, machine)["result"]["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)  # as for the physical batch
+
+
+def test_out_of_memory_halves_the_physical_batch_and_repeats_the_step(tiny, monkeypatch):
+    run, dataset = tiny
+    run = dataclasses.replace(run, recipe=run.recipe | {"augmentation": "crop-flip", "views": 2})
+    machine = MACHINE | {"engine": "fast", "physical_batch": 5}
+    expected = train.train(run, dataset, 1.5, machine)
+    real = train.Trainer._views
+
+    def hungry(self, part, draws):
+        if len(part) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, part, draws)
+
+    monkeypatch.setattr(train.Trainer, "_views", hungry)
+    record = train.train(run, dataset, 1.5, machine | {"physical_batch": 17})  # 17, 9, 5
+    assert record["machine"]["physical_batch"] == 5
+    assert numbers(record) == numbers(expected)
+    monkeypatch.setattr(train.Trainer, "_views", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    with pytest.raises(BenchError, match="out of GPU memory with the smallest possible batch"):
+        train.train(run, dataset, 1.5, machine)
+
+
+def test_views_are_one_sample(tiny):
+    """K equal views of an image are the image: same gradients, same norms, same noise."""
+    run, dataset = tiny
+    same = dataclasses.replace(
+        dataset, train_images=dataset.train_images[:, :, :1, :1].expand_as(dataset.train_images).contiguous()
+    )  # images of one colour: cropping and flipping change nothing
+    losses = []
+    for recipe_keys in ({}, {"augmentation": "crop-flip", "views": 3}):
+        chosen = dataclasses.replace(run, recipe=run.recipe | recipe_keys)
+        losses.append(train.train(chosen, same, 1.5, MACHINE | {"engine": "fast"})["result"]["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_views_change_the_run(tiny):
+    run, dataset = tiny
+    changed = [{}, {"views": 2}, {"views": 2, "padding": "reflect"}]
+    losses = [
+        train.train(
+            dataclasses.replace(run, recipe=run.recipe | {"augmentation": "crop-flip"} | keys), dataset, 1.5, MACHINE
+        )["result"]["loss"]
+        for keys in changed
+    ]
+    assert len(set(losses)) == 3
+
+
+def test_the_average_is_what_is_evaluated(tiny):
+    run, dataset = tiny
+    plain = train.Trainer(run, dataset, 1.5, MACHINE)
+    averaged = train.Trainer(dataclasses.replace(run, recipe=run.recipe | {"ema": 0.5}), dataset, 1.5, MACHINE)
+    p, q = (next(t.network.parameters()) for t in (plain, averaged))
+    expected = p.detach().clone()
+    for t in range(5):
+        plain.take_step()
+        averaged.take_step()
+        m = min(0.5, (1 + t) / (10 + t))
+        expected = m * expected + (1 - m) * p.detach()
+    assert torch.equal(p, q)  # the average decides nothing
+    index = next(i for i, other in enumerate(averaged.average.parameters) if other is q)
+    # float32: five roundings of 2^-24
+    torch.testing.assert_close(averaged.average.average[index], expected, rtol=1e-6, atol=1e-7)
+    loss = averaged.evaluate()["test_loss"]
+    assert loss != plain.evaluate()["test_loss"]
+    assert torch.equal(p, q)
+    with averaged.average.in_place():
+        assert train.evaluate(averaged.network, averaged.dataset)[1] == loss
+    record = train.train(averaged.run, dataset, 1.5, MACHINE)["result"]
+    assert record["accuracy_without_average"] is not None
+
+
+def test_warmup_and_cosine(tiny):
+    run, _ = tiny
+    chosen = dataclasses.replace(run, recipe=run.recipe | {"schedule": "cosine", "warmup": 2, "steps": 6})
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=2.0)
+    scheduler, rates = recipe.make_schedule(chosen, optimizer), []
+    for _ in range(6):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([1.0, 2.0, 2.0, 2 * 0.853553, 1.0, 2 * 0.146447], abs=1e-5)
+
+
+def test_bf16_stays_close_and_tf32_needs_a_gpu(tiny):
+    run, dataset = tiny
+    losses = {}
+    for precision in ("float32", "bf16"):
+        chosen = dataclasses.replace(run, recipe=run.recipe | {"precision": precision})
+        losses[precision] = train.train(chosen, dataset, 1.5, MACHINE | {"engine": "fast"})["result"]["loss"]
+    # 8 bits of mantissa in every product, over 5 steps
+    assert 0 < abs(losses["bf16"] / losses["float32"] - 1) < 0.05
+    chosen = dataclasses.replace(run, recipe=run.recipe | {"precision": "tf32"})
+    with pytest.raises(BenchError, match="precision: tf32 exists on CUDA GPUs only"):
+        train.train(chosen, dataset, 1.5, MACHINE)
+
+
+def test_a_proxy_has_the_noise_of_the_large_batch(shipped):
+    run = next(run for run in spec.resolve(shipped)["quick"].runs if run.epsilon == 3)
+    proxy = {"batch_size": 12, "budget": "proxy", "proxy_for_batch_size": 192}
+    large = recipe.noise_of(run, 1437)
+    small = recipe.noise_of(dataclasses.replace(run, recipe=run.recipe | proxy), 1437)
+    assert small["noise_multiplier"] / 12 == pytest.approx(large["noise_multiplier"] / 192, rel=1e-9)
+    assert small["epsilon_rdp"] > 20 > large["epsilon_rdp"]  # what it truly spends
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 def test_cuda_run_is_close_to_the_cpu_run_without_noise(tiny):

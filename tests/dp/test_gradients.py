@@ -101,6 +101,20 @@ def test_float32(engine):
     assert (found.double() - expected).norm() < 1e-5 * expected.norm()
 
 
+def test_bf16_clips_as_exactly_as_float32():
+    """The clipped gradient of one sample has the clip norm, though its activations carry 8 bits."""
+    network = network_of("resnet9-w8", "scalenorm", torch.float32)
+    network.forward = torch.autocast("cpu", torch.bfloat16)(network.forward)
+    exact = network_of("resnet9-w8", "scalenorm", torch.float32)
+    images, labels = batch_of(3, 2, torch.float32)
+    for views, label in zip(images, labels, strict=True):
+        found, _ = summed(network, ENGINES["fast"], views[None], label[None], 0.01, 1)
+        assert found.dtype == torch.float32
+        assert found.norm().item() == pytest.approx(0.01, rel=1e-5)
+        whole, _ = summed(exact, ENGINES["fast"], views[None], label[None], 0.01, 1)
+        assert torch.nn.functional.cosine_similarity(found, whole, dim=0) > 0.99
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_zero_gradients_stay_zero(engine):
     network = network_of("resnet9-w8", "baseline")
