@@ -2,12 +2,14 @@
 
 import json
 import math
+import os
 import shlex
 import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import BenchError, machine, records, spec
+from bench import BenchError, lease, machine, records, spec
 from bench import config as configuration
 
 RESULTS = Path("results")
@@ -122,7 +124,8 @@ def train(config: Path, run: str | None, run_json: str | None, noise: Path | Non
         sigma = _json(noise)["noise_multiplier"]
     else:
         sigma = training.noise_of(chosen, len(data.train_labels))["noise_multiplier"]
-    record = training.train(chosen, data, sigma, content["machine"], watch=_show(chosen.id))
+    with _gpu(content["machine"]):
+        record = training.train(chosen, data, sigma, content["machine"], watch=_show(chosen.id))
     commit, dirty = machine.commit()
     record["provenance"] = {
         "commit": commit,
@@ -187,6 +190,18 @@ def report(config: Path, out: Path) -> None:
 
     content = configuration.load(config)
     page.write(content, spec.resolve(content), out)
+
+
+@contextmanager
+def _gpu(settings: dict):
+    """Leases the GPU of a run that uses one, and shows this process no other. To be entered before torch asks CUDA."""
+    if not machine.uses_gpu(settings):
+        yield
+        return
+    with lease.gpu(settings["runs_per_gpu"]) as name:
+        if name is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = name
+        yield
 
 
 def _show(name: str):
