@@ -2,14 +2,16 @@
 
 import json
 import math
+import os
 import shlex
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import BenchError, machine, records, spec
+from bench import BenchError, lease, machine, records, spec
 from bench import config as configuration
 
 RESULTS = Path("results")
@@ -133,7 +135,8 @@ def train(
         sigma = noise_of(chosen, len(data.train_labels))["noise_multiplier"]
     checkpoint = Checkpoint(chosen, sigma)
     try:
-        record = training.train(chosen, data, sigma, content["machine"], _show(chosen.id), checkpoint, stop)
+        with _gpu(content["machine"]):
+            record = training.train(chosen, data, sigma, content["machine"], _show(chosen.id), checkpoint, stop)
     except training.Stopped as stopped:
         print(f"{chosen.id}: {stopped}", file=sys.stderr)
         return INTERRUPTED if stop.interrupted else STOPPED
@@ -220,6 +223,18 @@ def report(config: Path, out: Path) -> None:
 
     content = configuration.load(config)
     page.write(content, spec.resolve(content), out)
+
+
+@contextmanager
+def _gpu(settings: dict):
+    """Leases the GPU of a run that uses one, and shows this process no other. To be entered before torch asks CUDA."""
+    if not machine.uses_gpu(settings):
+        yield
+        return
+    with lease.gpu(settings["runs_per_gpu"]) as name:
+        if name is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = name
+        yield
 
 
 def _show(name: str):

@@ -3,11 +3,14 @@
 import hashlib
 import os
 import platform
+import re
 import resource
 import shutil
 import subprocess
 import sys
+from functools import cache
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 
 from bench import ROOT
@@ -19,11 +22,25 @@ RESULT_SOURCES = (
 
 
 def has_cuda() -> bool:
-    """Whether an NVIDIA driver lists a GPU; cheap, so that the Snakefile may ask."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "" or not shutil.which("nvidia-smi"):
-        return False
+    """Whether an NVIDIA driver lists a GPU and CUDA_VISIBLE_DEVICES hides not all; cheap, so that the Snakefile may ask."""
+    return bool(gpus()) and bool(_driver_gpus())
+
+
+def gpus() -> list[str]:
+    """Ids of the GPUs that this process may use: those in CUDA_VISIBLE_DEVICES, without it all that the driver lists."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return _driver_gpus()
+    # as CUDA reads it: an id that is none hides the ones behind it
+    return list(takewhile(lambda name: name not in ("", "-1"), (name.strip() for name in visible.split(","))))
+
+
+@cache
+def _driver_gpus() -> list[str]:
+    if not shutil.which("nvidia-smi"):
+        return []
     listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return listing.returncode == 0 and "GPU" in listing.stdout
+    return re.findall(r"^GPU (\d+):", listing.stdout, re.M) if listing.returncode == 0 else []
 
 
 def uses_gpu(machine: dict) -> bool:

@@ -29,8 +29,8 @@ def line_of(text: str, part: str) -> int:
         ("{kind: layer}}  ", "{kind: lyer}}  ", "variants.layer.norm.kind: 'lyer' is not one of group, layer"),
         ("{groups: 2}", "{groups: 0}", "variants.groups-2.norm.groups: 0 is less than the minimum of 1"),
         (
-            "epsilons: [3, 8, .inf]",
-            "epsilons: [3, 8, inf]",
+            "epsilons: [1, 3, 8, .inf]",
+            "epsilons: [1, 3, 8, inf]",
             "'inf' is text, a number is expected; YAML writes infinity as .inf",
         ),
         ("  scalar:   ", "  Scalar_x: ", "'Scalar_x': names become paths: small letters, digits and '-' only"),

@@ -1,5 +1,6 @@
 """Datasets: contents, cache, labels, and what damaged ones say."""
 
+import hashlib
 import tarfile
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from bench import BenchError, data
-from bench.data import cifar10
+from bench.data import cifar10, imagenette
 
 SPEC = {"label": "Tiny", "source": "image_folder", "image_size": 16, "mean": [0.5] * 3, "std": [0.25] * 3}
 
@@ -122,7 +123,6 @@ def test_cifar10_archive_is_checked(tmp_path, monkeypatch, shipped):
 
 def test_cifar10_archive_is_read(tmp_path, monkeypatch, shipped):
     """An archive in the official layout, its md5 declared to be the official one."""
-    import hashlib
     import io
     import pickle
 
@@ -144,9 +144,57 @@ def test_cifar10_archive_is_read(tmp_path, monkeypatch, shipped):
     assert found.train_images[0, 1, 0, :3].tolist() == [0, 1, 2]  # channel-major rows
 
 
-def test_cifar10_from_a_folder_never_passes_as_the_official_one(folder, shipped):
-    spec = shipped["datasets"]["cifar10"] | {"source": "image_folder", "path": str(folder)}
-    assert data.load("cifar10", spec).label == "CIFAR-10 (not the official archive)"
+@pytest.fixture
+def tiny_imagenette(tmp_path, monkeypatch):
+    """An archive in the layout of the official one, its md5 declared to be the official one: 2 classes, 6 images."""
+    monkeypatch.chdir(tmp_path)
+    value = 0
+    for split, count in (("train", 2), ("val", 1)):
+        for label in ("n02102040", "n01440764"):
+            place = tmp_path / "imagenette2-160" / split / label
+            place.mkdir(parents=True)
+            for number in range(count):
+                value += 30
+                pixels = np.full((160, 213, 3), value, np.uint8)
+                pixels[:, 106:] += 60  # right half brighter: what is cropped, and what is turned, would show
+                Image.fromarray(pixels).save(place / f"{label}_{number}.JPEG", quality=95)
+    (tmp_path / "imagenette2-160" / "noisy_imagenette.csv").write_text("path,noisy_labels_0\n")
+    with tarfile.open("imagenette.tgz", "w:gz") as tar:
+        tar.add("imagenette2-160")
+    monkeypatch.setattr(imagenette, "MD5", hashlib.md5((tmp_path / "imagenette.tgz").read_bytes()).hexdigest())
+    return "imagenette.tgz"
+
+
+def test_imagenette_archive_is_read_and_squeezed(tiny_imagenette, shipped):
+    found = data.load("imagenette", shipped["datasets"]["imagenette"] | {"path": tiny_imagenette})
+    assert (found.official, found.label, found.classes) == (True, "ImageNette-160", 2)
+    assert found.train_images.shape == (4, 3, 160, 160)
+    assert found.train_labels.tolist() == [0, 0, 1, 1]
+    assert found.test_labels.tolist() == [0, 1]  # val
+    corners = found.train_images[:, 0, 80, [0, 75, 85, 159]].int()  # the edge between the halves stays in the middle
+    expected = torch.tensor([[v, v, v + 60, v + 60] for v in (90, 120, 30, 60)])
+    assert (corners - expected).abs().max() <= 2  # JPEG
+
+
+def test_imagenette_archive_is_checked(tiny_imagenette, tmp_path, shipped):
+    whole = (tmp_path / tiny_imagenette).read_bytes()
+    (tmp_path / "short.tgz").write_bytes(whole[:-1])
+    with pytest.raises(BenchError, match=rf"short\.tgz: md5 \w+, the official archive has {imagenette.MD5}"):
+        data.load("imagenette", shipped["datasets"]["imagenette"] | {"path": "short.tgz"})
+
+
+def test_an_archive_that_cannot_be_downloaded_gets_a_way_out(tmp_path, monkeypatch, shipped):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(imagenette, "URL", "http://127.0.0.1:9/imagenette2-160.tgz")  # nobody listens there
+    with pytest.raises(BenchError, match=r"datasets: \{imagenette: \{path: /where/it/is/imagenette2-160\.tgz\}\}"):
+        data.load("imagenette", shipped["datasets"]["imagenette"])
+
+
+@pytest.mark.parametrize(("name", "label"), [("cifar10", "CIFAR-10"), ("imagenette", "ImageNette-160")])
+def test_a_folder_never_passes_as_the_official_archive(folder, shipped, name, label):
+    spec = shipped["datasets"][name] | {"source": "image_folder", "path": str(folder)}
+    found = data.load(name, spec)
+    assert (found.label, found.official) == (f"{label} (not the official archive)", False)
 
 
 def test_digits(tmp_path, monkeypatch, shipped):

@@ -201,6 +201,56 @@ def test_a_deleted_record_or_table_is_made_again(folder):
     assert planned(folder) == {"train": 1, "summarise": 1, "report": 1, "all": 1}
 
 
+STOPPED_ONCE = """
+import runpy, sys
+from pathlib import Path
+if "train" in sys.argv and not Path("stopped").exists():
+    Path("stopped").touch()
+    sys.exit(75)
+sys.path.pop(0)
+del sys.modules["bench"]
+runpy.run_module("bench", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_run_that_stops_for_later_is_retried_when_asked(folder):
+    """Exit code 75 once, from a `bench` in the working directory that stands before the real one."""
+    (folder / "bench").mkdir()
+    (folder / "bench/__init__.py").touch()
+    (folder / "bench/__main__.py").write_text(STOPPED_ONCE)
+    record = folder / "results/runs/digits/resnet9-w8/scalenorm/epsinf/seed0.json"
+    record.unlink()
+    assert snakemake(folder).returncode == 1
+    assert not record.exists()
+    (folder / "stopped").unlink()
+    done = snakemake(folder, "--retries", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert record.exists()
+
+
+def test_gpus_are_counted_and_a_timed_study_takes_them_all(folder, config, tmp_path):
+    """Two GPUs that a stand-in for nvidia-smi lists, three runs each."""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nprintf 'GPU 0: Toy (UUID: GPU-1)\\nGPU 1: Toy (UUID: GPU-2)\\n'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    config["machine"] |= {"device": "auto", "runs_per_gpu": 3}
+    write(config, folder)
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = snakemake(folder, "-n", "speed", **environment)
+    assert re.search(r"rule speed:.*?resources: .*?gpu=6\b", done.stdout + done.stderr, re.S), done.stdout + done.stderr
+    done = snakemake(folder, "-n", "speed", **environment, CUDA_VISIBLE_DEVICES="1")
+    assert re.search(r"rule speed:.*?resources: .*?gpu=3\b", done.stdout + done.stderr, re.S)
+
+
+def test_the_slurm_profile_says_what_snakemake_understands(folder, tmp_path):
+    """With another executor in place of Slurm's, which is a plugin."""
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    assert profile.pop("executor") == "slurm"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(profile))
+    done = snakemake(folder, "-n", "speed", "--workflow-profile", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"resources: .*runtime=240.*gpu=1\b|resources: .*gpu=1\b.*runtime=240", done.stdout + done.stderr)
+
+
 CONDA = """#!{python}
 import json, sys, venv
 from pathlib import Path

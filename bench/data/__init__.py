@@ -11,10 +11,17 @@ from pathlib import Path
 import torch
 
 from bench import BenchError
-from bench.data import cifar10, digits, image_folder
+from bench.data import cifar10, digits, image_folder, imagenette
 
 CACHE = Path("data/cache")
-SOURCES = {"digits": digits.read, "cifar10": cifar10.read, "image_folder": image_folder.read}
+SOURCES = {
+    "digits": digits.read,
+    "cifar10": cifar10.read,
+    "imagenette": imagenette.read,
+    "image_folder": image_folder.read,
+}
+# Labels that only the source which verifies the publisher's archive may use.
+OFFICIAL = {"CIFAR-10": "cifar10", "ImageNette-160": "imagenette"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +91,8 @@ def load(name: str, spec: dict) -> Dataset:
         if len(spec[statistic]) != channels:
             raise BenchError(f"datasets.{name}.{statistic}: {len(spec[statistic])} values for images of {channels} channels")
     label = spec["label"]
-    if spec["source"] != "cifar10" and label == "CIFAR-10":
-        label = "CIFAR-10 (not the official archive)"
+    if OFFICIAL.get(label, spec["source"]) != spec["source"]:
+        label = f"{label} (not the official archive)"
     return Dataset(
         name=name,
         label=label,

@@ -26,10 +26,12 @@ except BenchError as error:
 
 RUNS = {run.id: run for study in STUDIES.values() for run in study.runs}
 GPU = machine.uses_gpu(CONFIG["machine"])
-# Without a limit Snakemake would start every run at once; `--resources gpu=N` still wins.
-workflow.global_resources.setdefault(
-    "gpu", CONFIG["machine"]["runs_per_gpu"] if GPU else 0
+# A unit of the resource `gpu` is a run on a GPU; which GPU, bench/lease.py settles. `device: cuda` without a driver is one.
+GPU_SLOTS = (
+    CONFIG["machine"]["runs_per_gpu"] * max(1, len(machine.gpus())) if GPU else 0
 )
+# Without a limit Snakemake would start every run at once; `--resources gpu=N` still wins.
+workflow.global_resources.setdefault("gpu", GPU_SLOTS)
 
 
 def selected() -> list[str]:

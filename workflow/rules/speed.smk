@@ -6,9 +6,11 @@ rule speed:
         "results/logs/speed.log",
     conda:
         "../envs/torch.yaml"
-    threads: workflow.cores
+    # late: an executor of a cluster has no number of cores
+    threads: lambda wildcards: workflow.cores
     resources:
-        gpu=int(GPU),
+        # all of them: nothing may run beside what is timed
+        gpu=GPU_SLOTS,
     params:
         tests=os.path.join(REPO, "bench/speed"),
     shell:

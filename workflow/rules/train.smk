@@ -7,6 +7,11 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+# On a cluster a download is for the machine that Snakemake runs on; the others may have no way out.
+localrules:
+    dataset,
+
+
 rule dataset:
     output:
         "results/datasets/{dataset}.json",
