@@ -15,6 +15,7 @@ def decide(name: str, claim: dict, runs: pd.DataFrame) -> dict:
     """
     epsilon = epsilon_text(claim["epsilon"])
     arms = runs[(runs["arch"] == claim["arch"]) & (runs["epsilon"] == epsilon) & (runs["status"] == "completed")]
+    arms = arms[arms["recipe"] == claim.get("recipe", arms["recipe"])]
     first, second = (
         arms[arms["variant"] == claim[key]].set_index("seed")["accuracy"].astype(float) for key in ("variant", "against")
     )

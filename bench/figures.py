@@ -23,7 +23,8 @@ COLOURS = [sns.color_palette("colorblind").as_hex()[index] for index in (0, 1, 2
 MARKERS = "osD^vPX*hpd8"
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 SITES = {"skip": "<", "branch": ">", "sum": "o"}
-PANEL = ["arch", "epsilon"]
+NETWORK = ["recipe", "arch"]
+PANEL = [*NETWORK, "epsilon"]
 WIDTH = 7.6  # inches
 RC = {
     "svg.hashsalt": "scalenorm-bench",
@@ -75,7 +76,7 @@ def styles(studies: Iterable[Iterable[str]]) -> dict[str, Style]:
 
 
 def accuracy(runs: pd.DataFrame, summary: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
-    """Test accuracy of every seed of `runs` with mean and interval of `summary`, a panel per arch and epsilon."""
+    """Test accuracy of every seed of `runs` with mean and interval of `summary`, a panel per recipe, arch and epsilon."""
     seeds = runs[runs["status"] == "completed"].assign(value=lambda rows: rows["accuracy"].astype(float))
     title = "Test accuracy in percent per variant and epsilon: every seed, mean and 95 % interval."
     return _strips(seeds, summary, looks, prefix, title, "test accuracy at the last step, %", zero=False)
@@ -101,7 +102,7 @@ def paired_seeds(runs: pd.DataFrame, against: str = "baseline") -> pd.DataFrame:
 
 
 def curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
-    """Test accuracy over steps from rows (arch, variant, epsilon, seed, step, accuracy): thin seeds, thick means."""
+    """Test accuracy over steps from rows (recipe, arch, variant, epsilon, seed, step, accuracy): thin seeds, thick means."""
     with matplotlib.rc_context(RC):
         figure, panels = _grid(points, height=2.4, sharex=True, sharey=True)
         for rows, axis in panels:
@@ -120,13 +121,13 @@ def curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
 
 
 def scale_mixing(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
-    """Standard deviation at the sites from rows (arch, variant, epsilon, seed, block, skip, branch, sum).
+    """Standard deviation at the sites from rows (recipe, arch, variant, epsilon, seed, block, skip, branch, sum).
 
     A panel per block and epsilon, a line per variant: the wider skip and branch lie apart, the more the scales mix.
     """
     variants = list(points["variant"].unique())
     with matplotlib.rc_context(RC):
-        figure, panels = _grid(points, height=_height(variants), sharex=True, sharey=True, by=["arch", "block"])
+        figure, panels = _grid(points, height=_height(variants), sharex=True, sharey=True, by=[*NETWORK, "block"])
         for rows, axis in panels:
             for variant, seeds in rows.groupby("variant", sort=False):
                 place, means = variants.index(variant), seeds[list(SITES)].mean()
@@ -166,19 +167,19 @@ def _strips(seeds: pd.DataFrame, means: pd.DataFrame, looks: dict, prefix: str, 
         return _svg(figure, prefix, title)
 
 
-def _grid(points: pd.DataFrame, *, height: float, by: Iterable[str] = ("arch",), **shared) -> tuple[Figure, list]:
+def _grid(points: pd.DataFrame, *, height: float, by: Iterable[str] = NETWORK, **shared) -> tuple[Figure, list]:
     """A figure with a panel per value of `by` (rows) and epsilon (columns), and [(rows of a panel, its axis)]."""
     by = list(by)
     lines = points[by].drop_duplicates().to_numpy().tolist()
     epsilons = sorted(points["epsilon"].unique(), key=float)
-    several = len(points["arch"].unique()) > 1
+    told = [key for key in by if key not in NETWORK or len(points[key].unique()) > 1]
     figure = Figure(figsize=(WIDTH, height * len(lines) + 0.7), layout="constrained")
     axes = figure.subplots(len(lines), len(epsilons), squeeze=False, **shared)
     panels = []
     for line, row in zip(lines, axes, strict=True):
         for epsilon, axis in zip(epsilons, row, strict=True):
             chosen = (points[by] == line).all(axis=1) & (points["epsilon"] == epsilon)
-            names = [name for key, name in zip(by, line, strict=True) if key != "arch" or several]
+            names = [name for key, name in zip(by, line, strict=True) if key in told]
             axis.set_title(", ".join([*names, "ε = ∞" if epsilon == "inf" else f"ε = {epsilon}"]), loc="left")
             axis.xaxis.set_major_locator(MaxNLocator(4 if len(epsilons) < 4 else 3))
             panels.append((points[chosen], axis))

@@ -169,14 +169,16 @@ def resolve(config: dict) -> dict[str, Study]:
         problems += _recipe_problems(f"recipes.{name}", recipe, config)
     for name, study in config["studies"].items():
         place = f"studies.{name}"
-        unknown = _unknown(f"{place}.recipe", [study["recipe"]], config["recipes"], "recipe")
+        unknown = _unknown(f"{place}.recipe", recipes_of(study), config["recipes"], "recipe")
         unknown += _unknown(f"{place}.archs", study["archs"], config["archs"], "arch")
         unknown += _unknown(f"{place}.variants", study["variants"], config["variants"], "variant")
         problems += unknown
         if not unknown:
-            runs, refused = _runs(place, study, config)
-            problems += refused
-            studies[name] = Study(name=name, question=study["question"], without_gpu=study["without_gpu"], runs=runs)
+            runs: list[Run] = []
+            for recipe in recipes_of(study):
+                of_recipe, refused = _runs(place, study, recipe, config)
+                runs, problems = runs + of_recipe, problems + refused
+            studies[name] = Study(name=name, question=study["question"], without_gpu=study["without_gpu"], runs=tuple(runs))
     for name, claim in config["claims"].items():
         problems += _claim_problems(f"claims.{name}", claim, config)
     if problems:
@@ -243,10 +245,14 @@ def _stages(place: str, value: Any, count: int, has_sites: bool) -> tuple[int, .
     return tuple(stages)
 
 
-def _runs(place: str, study: dict, config: dict) -> tuple[tuple[Run, ...], list[str]]:
+def recipes_of(study: dict) -> list[str]:
+    """The recipes of a configured study, one or a list."""
+    return [study["recipe"]] if isinstance(study["recipe"], str) else study["recipe"]
+
+
+def _runs(place: str, study: dict, recipe_name: str, config: dict) -> tuple[list[Run], list[str]]:
     problems: list[str] = []
     runs: list[Run] = []
-    recipe_name = study["recipe"]
     recipe = {k: v for k, v in config["recipes"][recipe_name].items() if k not in RECIPE_DEFAULTS or v != RECIPE_DEFAULTS[k]}
     dataset = config["datasets"].get(recipe["dataset"], {})
     identity = {"name": recipe["dataset"]} | {key: value for key, value in dataset.items() if key != "path"}
@@ -289,7 +295,7 @@ def _runs(place: str, study: dict, config: dict) -> tuple[tuple[Run, ...], list[
                     f"{place}.epsilons: {epsilon_text(epsilon)}: recipe {recipe_name} has no published noise multiplier "
                     f"for it (has: {', '.join(sorted(published)) or 'none'})"
                 )
-    return tuple(runs), problems
+    return runs, problems
 
 
 def _recipe_problems(place: str, recipe: dict, config: dict) -> list[str]:
@@ -333,6 +339,10 @@ def _claim_problems(place: str, claim: dict, config: dict) -> list[str]:
     if problems:
         return problems
     study = config["studies"][claim["study"]]
+    recipes = recipes_of(study)
+    if len(recipes) > 1 and "recipe" not in claim:
+        problems.append(f"{place}.recipe: study {claim['study']} has several; name one of {', '.join(recipes)}")
+    problems += _unknown(f"{place}.recipe", [claim.get("recipe", recipes[0])], recipes, "recipe of its study")
     problems += _unknown(f"{place}.arch", [claim["arch"]], study["archs"], "arch of its study")
     for key in ("variant", "against"):
         problems += _unknown(f"{place}.{key}", [claim[key]], study["variants"], "variant of its study")

@@ -43,10 +43,10 @@ def paired(first: pd.Series, second: pd.Series) -> dict:
 
 
 def summarise(runs: pd.DataFrame, study: str, against: str = "baseline") -> pd.DataFrame:
-    """A row per (arch, variant, epsilon) of `runs`, the rows of one study as `bench.records.frame` gives them.
+    """A row per (recipe, arch, variant, epsilon) of `runs`, the rows of one study as `bench.records.frame` gives them.
 
     Accuracy statistics are over completed runs; diverged ones are counted, never averaged. Differences are to variant
-    `against` at the same arch and epsilon, paired by seed.
+    `against` at the same recipe, arch and epsilon, paired by seed.
     """
     rows = []
     for key, group in runs.groupby(ARM, sort=False):
@@ -69,8 +69,7 @@ def summarise(runs: pd.DataFrame, study: str, against: str = "baseline") -> pd.D
             row["against"] = ""
         else:
             other = runs[
-                (runs["arch"] == arm["arch"])
-                & (runs["epsilon"] == arm["epsilon"])
+                (runs[["recipe", "arch", "epsilon"]] == [arm["recipe"], arm["arch"], arm["epsilon"]]).all(axis=1)
                 & (runs["variant"] == against)
                 & (runs["status"] == "completed")
             ]
