@@ -11,10 +11,11 @@ from typing import Protocol
 import torch
 from opacus.grad_sample import GradSampleHooks, register_grad_sampler
 from torch import nn
+from torch.nn.functional import unfold
 
 from bench.dp.fast import Fast
 from bench.dp.optimizer import Optimizer, sample_losses
-from bench.layers import Scalar
+from bench.layers import Scalar, WSConv2d
 
 
 class Engine(Protocol):
@@ -61,6 +62,17 @@ class OpacusHooks:
 @register_grad_sampler(Scalar)
 def _scalar_grad_sample(layer: Scalar, activations: list[torch.Tensor], backprops: torch.Tensor) -> dict:
     return {layer.gain: (activations[0] * backprops).flatten(1).sum(1)}  # (n,)
+
+
+@register_grad_sampler(WSConv2d)
+def _wsconv_grad_sample(layer: WSConv2d, activations: list[torch.Tensor], backprops: torch.Tensor) -> dict:
+    """Gradients of the filters that convolve as Opacus' for Conv2d, and autograd's way from those to the parameters."""
+    patches = unfold(activations[0], layer.kernel_size, padding=layer.padding, stride=layer.stride)  # (n, I k k, T)
+    filters = backprops.flatten(2) @ patches.mT  # (n, O, I k k)
+    with torch.enable_grad():
+        kernel = layer.kernel().flatten(1)
+    weight, gain = torch.autograd.grad(kernel, (layer.weight, layer.gain), filters, is_grads_batched=True)
+    return {layer.weight: weight, layer.gain: gain, layer.bias: backprops.sum((2, 3))}
 
 
 ENGINES: dict[str, Callable[[nn.Module, Optimizer], Engine]] = {"fast": Fast, "opacus": OpacusHooks}

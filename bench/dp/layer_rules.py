@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad, unfold
 
-from bench.layers import Scalar
+from bench.layers import Scalar, WSConv2d
 
 Saved = tuple[torch.Tensor, ...]
 Gradients = Iterable[tuple[nn.Parameter, torch.Tensor]]
@@ -63,45 +63,101 @@ class GramRule(Rule):
 class ConvRule(GramRule):
     """Conv2d with equal strides and paddings, no dilation, one group."""
 
+    products = 1  # of weights and positions that Gram norm and weighted sum need together
+    passes = 3  # over formed per-sample gradients: written, read for the norm, read for the sum
+
     def forward(self, layer, x):
         return torch.conv2d(x, layer.weight, layer.bias, layer.stride, layer.padding), (x,)
 
+    def kernel(self, layer, saved) -> torch.Tensor:
+        """The filters that convolve, shaped like the weight."""
+        return layer.weight
+
     def input_gradient(self, layer, saved, g):
-        return _convolution_backward(layer, saved[0], g, (True, False))[0]
+        return _convolution_backward(layer, self.kernel(layer, saved), saved[0], g, (True, False))[0]
 
     def per_sample(self, layer, saved, g, n):
-        (x,) = saved
-        yield layer.weight, per_sample_weight(layer, x, g, n)
+        yield layer.weight, per_sample_weight(layer, saved[0], g, n)
         if layer.bias is not None:
-            yield layer.bias, g.unflatten(0, (n, -1)).sum((1, 3, 4))
+            yield layer.bias, per_sample_bias(g, n)
 
     def gram_is_cheaper(self, layer, saved, g, n):
         x, (kernel, stride) = saved[0], (layer.kernel_size[0], layer.stride[0])
         positions = len(g) // n * g[0, 0].numel()  # of one sample, all views
         weights = layer.weight.numel()
         product = 2 * positions * weights
-        formed = product + 3 * 4 * weights * BYTE  # written once, read for the norm and for the sum
-        inputs = len(x) // n * x[0, 0].numel()
+        formed = product + self.passes * 4 * weights * BYTE
+        inputs = positions if kernel == 1 else len(x) // n * x[0, 0].numel()
         if kernel == 1 or stride == 1:
             gram = 2 * (inputs**2 * x.shape[1] + positions**2 * g.shape[1]) * PRODUCT + 8 * kernel * positions**2 * 4
         else:
             gram = 2 * positions**2 * (x.shape[1] * kernel**2 + g.shape[1]) * PRODUCT
-        return gram + product < formed
+        return gram + self.products * product < formed
 
     def squared_norms(self, layer, saved, g, n):
-        (x,) = saved
-        output = _gram(g.unflatten(0, (n, -1)))  # (n, T, T)
-        norms = (patch_gram(layer, x, n) * output).flatten(1).sum(1)
+        norms = weight_norms(layer, saved[0], g, n)
         if layer.bias is not None:
-            norms = norms + output.flatten(1).sum(1)
+            norms = norms + per_sample_bias(g, n).square().sum(1)
         return norms
 
     def weighted_sum(self, layer, saved, g, factors):
-        (x,) = saved
-        g = weigh(g, factors)
-        yield layer.weight, _convolution_backward(layer, x, g, (False, True))[1]
+        x, g = saved[0], weigh(g, factors)
+        yield layer.weight, _convolution_backward(layer, layer.weight, x, g, (False, True))[1]
         if layer.bias is not None:
             yield layer.bias, g.sum((0, 2, 3))
+
+
+class WSConvRule(ConvRule):
+    """WSConv2d. With G the gradient of a filter that convolves, gain * u, u = factor * (w - mean w):
+
+        gradient of the gain:  <G, u>
+        gradient of w:         gain * factor * (G - mean G - <G, u> u), the last term only where the floor is not reached
+
+    There u has length 1 and is orthogonal to constants, so that the second one's squared norm is
+    (gain * factor)^2 (||G||^2 - fan_in (mean G)^2 - <G, u>^2). Hence the Gram norm of g scaled by gain * factor, less the
+    inner products of G with ones and u: they are g's with the outputs of convolutions by ones and by u, without forming G.
+    """
+
+    products = 2  # the convolution by ones and u
+    passes = 7  # those of ConvRule, and for the two gradients: read for each of the two means, read and written
+
+    def forward(self, layer, x):
+        saved = (x, *layer.standardise())
+        return torch.conv2d(x, self.kernel(layer, saved), layer.bias, layer.stride, layer.padding), saved
+
+    def kernel(self, layer, saved):
+        return saved[1] * layer.gain.view(-1, 1, 1, 1)
+
+    def per_sample(self, layer, saved, g, n):
+        return self._pulled_back(layer, saved, super().per_sample(layer, saved, g, n))
+
+    def weighted_sum(self, layer, saved, g, factors):
+        return self._pulled_back(layer, saved, super().weighted_sum(layer, saved, g, factors))
+
+    def _pulled_back(self, layer: WSConv2d, saved: Saved, gradients: Gradients) -> Gradients:
+        """As `gradients`, those of the filters (..., O, I, k, k) turned into those of weight and gain."""
+        _, unit, factor, free = saved
+        for p, gradient in gradients:
+            if p is not layer.weight:
+                yield p, gradient
+                continue
+            along = torch.einsum("...oikl,oikl->...o", gradient, unit)
+            yield layer.gain, along
+            gradient.sub_(gradient.mean((-3, -2, -1), keepdim=True))  # in place: the largest tensor of a step
+            gradient.addcmul_(along[..., None, None, None], unit * free, value=-1)
+            yield layer.weight, gradient.mul_(layer.gain.view(-1, 1, 1, 1) * factor)
+
+    def squared_norms(self, layer, saved, g, n):
+        x, unit, factor, free = saved
+        scale = layer.gain * factor.flatten()  # (O,)
+        filters = torch.cat([unit, torch.ones_like(unit[:1])])
+        outputs = torch.conv2d(x, filters, None, layer.stride, layer.padding)  # (N, O + 1, H', W')
+        along = (g * outputs[:, :-1]).unflatten(0, (n, -1)).sum((1, 3, 4))  # (n, O)
+        total = (g * outputs[:, -1:]).unflatten(0, (n, -1)).sum((1, 3, 4))  # (n, O)
+        removed = total.square() / unit[0].numel() + along.square() * free.flatten()
+        norms = weight_norms(layer, x, g * scale.view(-1, 1, 1), n) - (removed * scale.square()).sum(1)
+        # a difference of rounded sums: zero may come out below zero
+        return norms.clamp(min=0) + along.square().sum(1) + per_sample_bias(g, n).square().sum(1)
 
 
 class LinearRule(GramRule):
@@ -197,11 +253,21 @@ def per_sample_weight(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int
         # one sample at a time: oneDNN's convolutions outrun matrix products, and the sample stays in the cache
         gradients = g.new_empty(n, *layer.weight.shape)
         for i in range(n):
-            gradients[i] = _convolution_backward(layer, x[i], g[i], (False, True))[1]
+            gradients[i] = _convolution_backward(layer, layer.weight, x[i], g[i], (False, True))[1]
         return gradients
     patches = unfold(x.flatten(0, 1), layer.kernel_size, padding=layer.padding, stride=layer.stride)  # (N, C_in k k, T)
     per_view = g.flatten(0, 1).flatten(2) @ patches.mT  # (N, C_out, C_in k k)
     return per_view.unflatten(0, (n, -1)).sum(1).view(n, *layer.weight.shape)
+
+
+def per_sample_bias(g: torch.Tensor, n: int) -> torch.Tensor:
+    """Gradient of a convolution's bias per sample, (n, C_out)."""
+    return g.unflatten(0, (n, -1)).sum((1, 3, 4))
+
+
+def weight_norms(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
+    """Squared norms of a convolution's weight gradients from Gram matrices, (n,)."""
+    return (patch_gram(layer, x, n) * _gram(g.unflatten(0, (n, -1)))).flatten(1).sum(1)
 
 
 def patch_gram(layer: nn.Conv2d, x: torch.Tensor, n: int) -> torch.Tensor:
@@ -237,15 +303,18 @@ def _gram(x: torch.Tensor) -> torch.Tensor:
     return x.mT @ x
 
 
-def _convolution_backward(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, wanted: tuple[bool, bool]) -> tuple:
-    """(gradient of x, gradient of the weight), None where not wanted."""
+def _convolution_backward(
+    layer: nn.Conv2d, kernel: torch.Tensor, x: torch.Tensor, g: torch.Tensor, wanted: tuple[bool, bool]
+) -> tuple:
+    """(gradient of x, gradient of the filters `kernel`), None where not wanted; the latter uses the filters' shape only."""
     return torch.ops.aten.convolution_backward(
-        g, x, layer.weight.to(g.dtype), None, layer.stride, layer.padding, (1, 1), False, (0, 0), 1, (*wanted, False)
+        g, x, kernel.to(g.dtype), None, layer.stride, layer.padding, (1, 1), False, (0, 0), 1, (*wanted, False)
     )[:2]
 
 
 RULES: dict[type[nn.Module], Rule] = {
     nn.Conv2d: ConvRule(),
+    WSConv2d: WSConvRule(),
     nn.Linear: LinearRule(),
     nn.GroupNorm: GroupNormRule(),
     Scalar: ScalarRule(),

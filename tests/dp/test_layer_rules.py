@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.dp.layer_rules import RULES, ConvRule, LinearRule, weigh
-from bench.layers import Scalar
+from bench.dp.layer_rules import RULES, ConvRule, LinearRule, WSConvRule, weigh
+from bench.layers import Scalar, WSConv2d
 from tests.dp.test_gradients import EXACT
 
 CONVOLUTIONS = [
@@ -16,6 +16,11 @@ CONVOLUTIONS = [
 ]
 LAYERS = [
     *(pytest.param(lambda keys=keys: nn.Conv2d(5, 6, **keys), (5, 8, 8), id=f"conv {keys}") for keys in CONVOLUTIONS),
+    *(
+        pytest.param(lambda args=args: WSConv2d(5, 6, *args), (5, 8, 8), id=f"ws conv {args}")
+        for args in itertools.product((1, 3), (1, 2), (0, 1))
+    ),
+    pytest.param(lambda: nn.Conv2d(3, 4, 7, stride=2, padding=3), (3, 16, 16), id="conv of a stem"),
     pytest.param(lambda: nn.Linear(7, 4), (7,), id="linear"),
     pytest.param(lambda: nn.Linear(7, 4, bias=False), (7,), id="linear without bias"),
     pytest.param(lambda: nn.GroupNorm(3, 6), (6, 8, 8), id="group norm"),
@@ -35,6 +40,9 @@ def case(make, shape, views, n=4):
     layer = make().double()
     for p in layer.parameters():
         nn.init.normal_(p)
+    if isinstance(layer, WSConv2d):  # filters below the floor, one of them constant, beside others above it
+        layer.weight.data[::2] *= 1e-4
+        layer.weight.data[0] = 1.0
     x = torch.randn(n * views, *shape, dtype=torch.float64, requires_grad=True)
     g = torch.randn_like(layer(x))
     expected = [
@@ -70,12 +78,37 @@ def test_gram_norms_and_weighted_sums(make, shape, views):
         assert (found[p] - total).norm() < EXACT * total.norm()
 
 
+def test_wsconv_is_de_et_als_formula():
+    layer = case(lambda: WSConv2d(5, 6, 3), (5, 8, 8), 1)[0]
+    fan_in = layer.weight[0].numel()
+    for weight, gain, kernel in zip(layer.weight, layer.gain, layer.kernel(), strict=True):
+        variance = ((weight - weight.mean()) ** 2).mean()
+        scale = gain / max(variance * fan_in, torch.tensor(1e-4)).sqrt()
+        torch.testing.assert_close(kernel, weight * scale - weight.mean() * scale)
+
+
+def test_wsconv_starts_as_de_et_als():
+    torch.manual_seed(0)
+    layer = WSConv2d(64, 128, 3)
+    count = layer.weight.numel()
+    # six standard errors of a standard deviation, and of a mean
+    assert layer.weight.std().item() == pytest.approx((64 * 9) ** -0.5, rel=6 / (2 * count) ** 0.5)
+    assert layer.weight.abs().max() > 3 * (64 * 9) ** -0.5  # normal, not truncated
+    assert (layer.bias == 0).all()
+    assert (layer.gain == 1).all()
+
+
 def test_cost_decides():
     """Many positions and few weights: per-sample gradients. Few positions and many weights: Gram matrices."""
     early, late = nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(256, 256, 3, padding=1)
     x, deep = torch.zeros(2, 3, 32, 32), torch.zeros(2, 256, 4, 4)
     assert not ConvRule().gram_is_cheaper(early, (x,), torch.zeros(2, 64, 32, 32), 2)
     assert ConvRule().gram_is_cheaper(late, (deep,), torch.zeros(2, 256, 4, 4), 2)
+    # the deeper convolutions of WRN-16-4: of one view, and of 16
+    standardised = WSConv2d(256, 256, 3, padding=1)
+    x, g = torch.zeros(32, 256, 8, 8), torch.zeros(32, 256, 8, 8)
+    assert WSConvRule().gram_is_cheaper(standardised, (x,), g, 32)
+    assert not WSConvRule().gram_is_cheaper(standardised, (x,), g, 2)
     assert LinearRule().gram_is_cheaper(nn.Linear(1024, 10), (torch.zeros(2, 1024),), torch.zeros(2, 10), 2)
 
 
