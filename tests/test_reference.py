@@ -4,11 +4,12 @@ import base64
 import copy
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from bench import ROOT, BenchError, records, reference, snippets, spec, tables
+from bench import ROOT, BenchError, machine, records, reference, snippets, spec, tables
 from bench.__main__ import main
 from tests.factory import record_of
 
@@ -63,6 +64,24 @@ def test_promote_adds_replaces_and_keeps(root, made):
     changed[0]["result"]["accuracy"] = 71.5
     assert reference.promote(changed, root) == {"added": 16, "replaced": 1, "unchanged": 9}
     assert list(reference.read(root).values()) == sorted(made[:10] + changed, key=records._order)
+
+
+def test_taking_results_in_makes_later_runs_of_no_uncommitted_source(root, made, monkeypatch):
+    def git(*arguments):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", "-C", str(root), *identity, *arguments], check=True, capture_output=True)
+
+    monkeypatch.setattr("bench.machine.ROOT", root)
+    reference.promote(made[:1], root)
+    (root / "code.py").write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "all")
+    reference.promote(made, root)
+    (root / "README.md").write_text("new")
+    assert not machine.commit()[1]
+    (root / "code.py").write_text("2")
+    assert machine.commit()[1]
 
 
 @pytest.mark.parametrize("fault", [{"dirty": True}, {"commit": "unknown"}])
