@@ -5,6 +5,8 @@
 #   snakemake --cores all pocket                 one study (any name under `studies`), then the report
 #   snakemake --cores all --config studies=quick,pocket
 #   snakemake --cores 1 partial                  tables and report from the records that exist, training nothing
+#   snakemake --cores 1 reference                the committed tables and report again, from the committed records
+#   snakemake --cores all verify                 does study quick, run here, agree with the committed results?
 from snakemake.utils import min_version
 
 min_version("9.20")
@@ -14,6 +16,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/speed.smk"
+include: "workflow/rules/reference.smk"
 
 
 rule all:

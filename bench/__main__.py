@@ -66,7 +66,28 @@ def main(arguments: list[str] | None = None) -> int:
     report = verb("report", "write the report from the tables and records")
     report.add_argument("--out", type=Path, default=Path("report/report.html"), help="default: %(default)s")
 
+    promote = verb("promote", "take finished runs into results/reference; refuses those of uncommitted sources")
+    promote.add_argument("--study", nargs="+", default=[], metavar="NAME", help="all finished runs of these studies")
+    promote.add_argument("--speed", action="store_true", help="the speed table results/speed.csv")
+
+    verb(
+        "reference",
+        "make the tables under results/reference, report/reference.html and the tables in README.md and results/README.md "
+        "again from the committed records, training nothing",
+    )
+
+    compare = verb(
+        "compare",
+        "do two tables of runs agree within seed noise? Prints what differs; exit code 1 if anything does. Of a "
+        "hundred pairs of tables that agree, at most one is said to differ",
+    )
+    compare.add_argument("first", type=Path, help="e.g. results/runs.csv")
+    compare.add_argument("second", type=Path, help="e.g. results/reference/runs.csv")
+    compare.add_argument("--study", metavar="NAME", help="only the arms of this study")
+
     options = vars(parser.parse_args(arguments))
+    if options["verb"] == "promote" and not (options["study"] or options["speed"]):
+        promote.error("name what to take: --study NAME, --speed or both")
     try:
         return getattr(commands, options.pop("verb"))(**options) or 0
     except BenchError as error:

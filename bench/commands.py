@@ -175,34 +175,13 @@ class _StopSignals:
 
 
 def summarise(config: Path) -> None:
-    import pandas as pd
-
-    from bench import claims, stats
+    from bench import tables
 
     content = configuration.load(config)
     studies = spec.resolve(content)
-    found, not_run = [], []
-    summaries, decided = [], []
-    for study in studies.values():
-        here, missing = records.collect(list(study.runs))
-        found += here
-        table = records.frame(here)
-        summaries.append(stats.summarise(table, study.name))
-        decided += [
-            claims.decide(name, claim, table) for name, claim in content["claims"].items() if claim["study"] == study.name
-        ]
-        if missing:
-            reason = _why_not(study, missing, content)
-            not_run.append({"study": study.name, "missing": len(missing), "runs": len(study.runs), "reason": reason})
-    unique = list({record["run"]["id"]: record for record in found}.values())
-    tables = {
-        "runs": records.frame(unique),
-        "summary": pd.concat([table for table in summaries if len(table)] or summaries[:1]),
-        "claims": pd.DataFrame(decided),
-        "not_run": pd.DataFrame(not_run, columns=["study", "missing", "runs", "reason"]),
-    }
-    for name, table in tables.items():
-        records.write_text(table.to_csv(index=False, float_format="%.10g"), RESULTS / f"{name}.csv")
+    made = tables.build(content, studies, records.collect, lambda study, missing: _why_not(study, missing, content))
+    for name, table in made.items():
+        records.write_text(tables.text(table), RESULTS / f"{name}.csv")
 
 
 def _why_not(study: spec.Study, missing: dict, content: dict) -> str:
@@ -235,6 +214,83 @@ def _gpu(settings: dict):
         if name is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = name
         yield
+
+
+def promote(config: Path, study: list[str], speed: bool) -> None:
+    from bench import reference
+
+    studies = spec.resolve(configuration.load(config))
+    new = {}
+    for name in study:
+        if name not in studies:
+            raise BenchError(f"unknown study {name!r}{configuration.did_you_mean(name, studies)}")
+        found, _ = records.collect(list(studies[name].runs))
+        if not found:
+            raise BenchError(f"study {name}: no record here was made from this configuration; run `snakemake {name}` first")
+        new |= {record["run"]["id"]: record for record in found}
+        print(f"{name}: {len(found)} of {len(studies[name].runs)} runs have finished")
+        for what, section, key in (("states of the sources", "provenance", "source_digest"), ("data sets", "data", "digest")):
+            values = sorted({record[section][key][:12] for record in found})
+            if len(values) > 1:
+                print(f"{name}: note: its runs were made with {len(values)} {what}: {', '.join(values)}")
+    if new:
+        count = reference.promote(list(new.values()))
+        print(f"{reference.RECORDS}: {', '.join(f'{count[how]} {how}' for how in ('added', 'replaced', 'unchanged'))}")
+    if speed:
+        print(f"{reference.SPEED}: {reference.promote_speed(RESULTS / 'speed.csv')} rows")
+    print("`python -m bench reference` makes tables, report and documents from it; then commit")
+
+
+def reference(config: Path) -> None:
+    from bench import ROOT
+    from bench import reference as committed
+
+    files, outside = committed.derived(config)
+    for path, text in files.items():
+        records.write_text(text, ROOT / path)
+        print(path)
+    if outside:
+        print(f"{len(outside)} committed runs belong to no study of {config}, {outside[0]} for one; no table counts them")
+    if not (ROOT / committed.RECORDS).exists():
+        print(f"no {committed.RECORDS} yet, so no tables and no report: `promote` makes it")
+
+
+def compare(config: Path, first: Path, second: Path, study: str | None) -> int:
+    from bench import compare as comparison
+    from bench import tables
+
+    for path in (first, second):
+        if not path.exists():
+            raise BenchError(
+                f"{path}: no such table; `summarise` makes results/runs.csv, `promote` and `reference` the committed one"
+            )
+    read = [tables.read(path, "a table like results/runs.csv is expected") for path in (first, second)]
+    found = comparison.compare(*(_runs_of(table, config, study) for table in read))
+    for arm, what, *values, note in found["different"]:
+        print(f"{arm}: {what}: {values[0]} against {values[1]}{f' ({note})' if note else ''}")
+    for arm in found["untested"]:
+        print(f"{arm}: accuracies not tested, too few seeds have finished")
+    for path, key in ((first, "only_first"), (second, "only_second")):
+        if found[key]:
+            print(f"{len(found[key])} arms are in {path} only; they are not compared")
+    count = len(found["different"])
+    print(
+        f"{found['arms']} arms compared, {count or 'no'} difference{'s' * (count != 1)} (tables that agree are said to "
+        f"differ with a chance of at most {100 * comparison.FALSE_ALARMS:g} %)"
+    )
+    return 1 if count else 0
+
+
+def _runs_of(table, config: Path, study: str | None):
+    """The rows of `table` that `study` plans, or all of them."""
+    if study is None:
+        return table
+    studies = spec.resolve(configuration.load(config))
+    if study not in studies:
+        raise BenchError(f"unknown study {study!r}{configuration.did_you_mean(study, studies)}")
+    planned = {(run.recipe_name, run.arch, run.variant, spec.epsilon_text(run.epsilon)) for run in studies[study].runs}
+    arms = zip(*(table[name] for name in ("recipe", "arch", "variant", "epsilon")), strict=True)
+    return table[[arm in planned for arm in arms]]
 
 
 def _show(name: str):

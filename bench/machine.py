@@ -19,6 +19,8 @@ from bench import ROOT
 RESULT_SOURCES = (
     "bench/layers.py", "bench/recipe.py", "bench/averaging.py", "bench/train.py", "bench/models", "bench/data", "bench/dp"
 )  # fmt: skip
+# Committed results and prose, which no run reads: taking results in must not make the next run one of uncommitted sources.
+NO_SOURCES = ("results", "report", "*.md")
 
 
 def has_cuda() -> bool:
@@ -92,7 +94,7 @@ def peak_memory_mb() -> float:
 
 
 def commit() -> tuple[str, bool]:
-    """(commit of this code or 'unknown', whether tracked files differ from it)."""
+    """(commit of this code or 'unknown', whether tracked files other than NO_SOURCES differ from it)."""
 
     def git(*arguments: str) -> str | None:
         try:
@@ -102,7 +104,8 @@ def commit() -> tuple[str, bool]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     head = git("rev-parse", "HEAD")
-    return (head, bool(git("status", "--porcelain", "--untracked-files=no"))) if head else ("unknown", False)
+    sources = (".", *(f":!{path}" for path in NO_SOURCES))
+    return (head, bool(git("status", "--porcelain", "--untracked-files=no", "--", *sources))) if head else ("unknown", False)
 
 
 def source_digest() -> str:

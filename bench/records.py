@@ -30,16 +30,44 @@ def write_text(text: str, path: Path) -> None:
 def read(path: Path) -> dict:
     """The record at `path`; BenchError with the way out when it is damaged or of another format."""
     try:
-        record = json.loads(Path(path).read_text())
+        text = Path(path).read_text()
+    except OSError as error:
+        raise BenchError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise BenchError(f"{path}: damaged record ({error}); delete the file and run again: only this run trains") from None
+    return _parse(text, str(path), "delete the file and run again: only this run trains")
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The records of a file with one a line, as `lines` writes them; BenchError with the first bad line."""
+    way_out = "restore the file with `git checkout`, or promote the run again"
+    try:
+        rows = path.read_text().splitlines()
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path}: cannot be read ({error}); {way_out}") from None
+    return [_parse(row, f"{path}:{number}", way_out) for number, row in enumerate(rows, 1)]
+
+
+def lines(records: list[dict]) -> str:
+    """The records as read, one a line, in the order of recipe, arch, variant, epsilon and seed."""
+    return "".join(json.dumps(r, sort_keys=True, separators=(",", ":")) + "\n" for r in sorted(records, key=_order))
+
+
+def _order(record: dict) -> tuple:
+    run = record["run"]
+    return *run["id"].split("/")[:3], float(run["epsilon"]), run["seed"]
+
+
+def _parse(text: str, place: str, way_out: str) -> dict:
+    try:
+        record = json.loads(text)
         if record["format"] != FORMAT:
-            raise BenchError(f"{path}: record format {record['format']}, this version reads {FORMAT}; train the run again")
+            raise BenchError(f"{place}: record format {record['format']}, this version reads {FORMAT}; train the run again")
         missing = [section for section in SECTIONS if section not in record]
         if missing or record["status"] not in STATUSES:
             raise KeyError(", ".join(missing) or "status")
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise BenchError(f"{path}: damaged record ({error}); delete the file and run again: only this run trains") from None
+        raise BenchError(f"{place}: damaged record ({error}); {way_out}") from None
     return record
 
 
@@ -50,22 +78,27 @@ def matches(record: dict, run: Run) -> bool:
 
 def collect(runs: list[Run]) -> tuple[list[dict], dict[str, str]]:
     """(records that exist and match, reason for every other run by id). BenchError lists all damaged records."""
-    found, missing, damaged = [], {}, []
+    existing, damaged = {}, []
     for run in runs:
-        if not run.path.exists():
-            missing[run.id] = "not run"
-            continue
-        try:
-            record = read(run.path)
-        except BenchError as error:
-            damaged.append(str(error))
-            continue
-        if matches(record, run):
-            found.append(record)
-        else:
-            missing[run.id] = "made from another configuration; run again"
+        if run.path.exists():
+            try:
+                existing[run.id] = read(run.path)
+            except BenchError as error:
+                damaged.append(str(error))
     if damaged:
         raise BenchError("\n".join(damaged))
+    return match(runs, existing)
+
+
+def match(runs: list[Run], by_id: dict[str, dict]) -> tuple[list[dict], dict[str, str]]:
+    """(records of `by_id` that match, reason for every other run by id), in the order of `runs`."""
+    found, missing = [], {}
+    for run in runs:
+        record = by_id.get(run.id)
+        if record is not None and matches(record, run):
+            found.append(record)
+        else:
+            missing[run.id] = "made from another configuration; run again" if record else "not run"
     return found, missing
 
 
@@ -101,6 +134,7 @@ COLUMNS = {
     "steps": lambda r: r["privacy"]["steps"],
     "clip_norm": lambda r: _number(r["privacy"]["clip_norm"]),
     "train_size": lambda r: r["data"]["train_size"],
+    "test_size": lambda r: r["data"]["test_size"],
     "dataset": lambda r: r["data"]["label"],
     "dataset_digest": lambda r: r["data"]["digest"],
     "parameters": lambda r: r["model"]["parameters"],

@@ -1,6 +1,7 @@
 """The report: one self-contained HTML page from the tables, the records and the references; no clock, no network."""
 
 import base64
+import io
 import math
 from pathlib import Path
 
@@ -9,14 +10,11 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from bench import ROOT, BenchError, claims, figures, records, spec, stats
+from bench import ROOT, BenchError, claims, figures, records, spec, stats, tables
 
 RESULTS = Path("results")
 REFERENCE = ROOT / "results" / "reference"
 TEMPLATES = ROOT / "workflow" / "report"
-TABLES = ("runs", "summary", "claims", "not_run")
-# Read as text, where a parser would see numbers: '193e5' can be a digest, '2.10' a version.
-TEXT = dict.fromkeys(("epsilon", "commit", "source_digest", "dataset_digest", "torch", "opacus"), str)
 IDENTITY = ["recipe", "arch", "variant", "epsilon", "seed"]
 MACHINE = ("device_name", "cpu", "platform", "python", "torch", "cuda", "opacus", "dp-accounting", "numpy", "threads",
            "engine", "physical_batch")  # fmt: skip
@@ -30,26 +28,20 @@ def write(config: dict, studies: dict[str, spec.Study], out: Path) -> None:
 
     Raises BenchError where the tables are missing, or do not say what the records say.
     """
-    tables = {name: _table(RESULTS / f"{name}.csv") for name in TABLES}
-    found, newer = _records(studies, tables["runs"])
-    reference = _table(REFERENCE / "runs.csv", optional=True)
-    published = pd.read_csv(REFERENCE / "published.csv", dtype=str, keep_default_na=False)
-    looks = figures.styles([run.variant for run in study.runs] for study in studies.values())
-    pages = [_study(study, found, tables, reference, looks) for study in studies.values()]
-    made = list(found.values())
-    page = _template().render(
-        studies=pages,
-        claims=[_claim(name, claim, tables["claims"], pages) for name, claim in config["claims"].items()],
-        records=made,
+    read = {name: tables.read(RESULTS / f"{name}.csv", SUMMARISE) for name in tables.NAMES}
+    found, newer = _records(studies, read["runs"])
+    page, pages = _page(
+        config,
+        studies,
+        found,
+        read,
+        reference=_optional(REFERENCE / "runs.csv"),
+        published=_published(REFERENCE),
+        speed=_optional(RESULTS / "speed.csv"),
         newer=newer,
-        official=_official(published, made),
-        ledger=_ledger(made),
-        published={name: _rows(group) for name, group in published.groupby("comparable_with")},
-        speed=_rows(_table(RESULTS / "speed.csv", optional=True)),
-        machines=_distinct([record["machine"] for record in made], MACHINE),
-        splits=_distinct([record["data"] for record in made], SPLIT),
-        downloads={f"{name}.csv": _data_uri(RESULTS / f"{name}.csv") for name in TABLES},
-        provenance={r["run"]["id"]: {key: r[key] for key in ("provenance", "machine", "data")} for r in made},
+        downloads={f"{name}.csv": _data_uri((RESULTS / f"{name}.csv").read_text()) for name in tables.NAMES},
+        committed=False,
+        outside=[],
     )
     drawn = {f"{study['name']}-{name}.svg": svg for study in pages for name, svg in study["figures"].items()}
     for study in pages:
@@ -59,6 +51,48 @@ def write(config: dict, studies: dict[str, spec.Study], out: Path) -> None:
     for name, svg in drawn.items():
         records.write_text(str(svg), RESULTS / "figures" / name)
     records.write_text(page, out)
+
+
+def reference_page(config: dict, studies: dict[str, spec.Study], found: dict, made: dict, folder: Path, outside: list) -> str:
+    """The same page about the committed records `found` by run id and the tables `made` of them; it has no other origin.
+
+    `folder` has published.csv and may have speed.csv; `outside` are the ids of committed runs that no study plans.
+    """
+    return _page(
+        config,
+        studies,
+        found,
+        # as a reader of the files sees them: the same page from the tables in memory and from those on disk
+        {name: _reread(table) for name, table in made.items()},
+        reference=pd.DataFrame(),
+        published=_published(folder),
+        speed=_optional(folder / "speed.csv"),
+        newer=0,
+        downloads={f"{name}.csv": _data_uri(tables.text(table)) for name, table in made.items()},
+        committed=True,
+        outside=outside,
+    )[0]
+
+
+def _page(config, studies, found: dict, read: dict, *, reference, published, speed, **more) -> tuple[str, list[dict]]:
+    """(HTML, what it says about each study)"""
+    looks = figures.styles([run.variant for run in study.runs] for study in studies.values())
+    pages = [_study(study, found, read, reference, looks) for study in studies.values()]
+    made = list(found.values())
+    page = _template().render(
+        studies=pages,
+        claims=[_claim(name, claim, read["claims"], pages) for name, claim in config["claims"].items()],
+        records=made,
+        official=_official(published, made),
+        ledger=_ledger(made),
+        published={name: _rows(group) for name, group in published.groupby("comparable_with")},
+        speed=_rows(speed),
+        machines=_distinct([record["machine"] for record in made], MACHINE),
+        splits=_distinct([record["data"] for record in made], SPLIT),
+        provenance={r["run"]["id"]: {key: r[key] for key in ("provenance", "machine", "data")} for r in made},
+        **more,
+    )
+    return page, pages
 
 
 def _template() -> jinja2.Template:
@@ -73,16 +107,16 @@ def _template() -> jinja2.Template:
     return environment.get_template("template.html")
 
 
-def _table(path: Path, optional: bool = False) -> pd.DataFrame:
-    """The CSV at `path`; empty where it has no columns, or does not exist and need not."""
-    if optional and not path.exists():
-        return pd.DataFrame()
-    try:
-        return pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""])
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{path}: cannot be read ({error}); {SUMMARISE}") from None
+def _optional(path: Path) -> pd.DataFrame:
+    return tables.read(path, SUMMARISE) if path.exists() else pd.DataFrame()
+
+
+def _reread(table: pd.DataFrame) -> pd.DataFrame:
+    return tables.read(io.StringIO(tables.text(table)), SUMMARISE)
+
+
+def _published(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "published.csv", dtype=str, keep_default_na=False)
 
 
 def _rows(table: pd.DataFrame) -> list[dict]:
@@ -101,16 +135,16 @@ def _records(studies: dict[str, spec.Study], runs: pd.DataFrame) -> tuple[dict[s
     return {name: record for name, record in found.items() if name in listed}, len(found) - len(listed)
 
 
-def _study(study: spec.Study, found: dict, tables: dict, reference: pd.DataFrame, looks: dict) -> dict:
+def _study(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, looks: dict) -> dict:
     """What the page says about one study: its plan, what was found here and, where there is one, our reference."""
     here = [found[run.id] for run in study.runs if run.id in found]
-    summary = tables["summary"]
+    summary = read["summary"]
     views = {"here": {"runs": records.frame(here), "summary": summary[summary["study"] == study.name]}}
     if len(reference):
         planned = pd.DataFrame([_identity(run) for run in study.runs])
         known = planned.merge(reference, on=IDENTITY)
         views["reference"] = {"runs": known, "summary": stats.summarise(known, study.name)}
-    missing = tables["not_run"][tables["not_run"]["study"] == study.name]
+    missing = read["not_run"][read["not_run"]["study"] == study.name]
     return {
         "name": study.name,
         "question": study.question,
@@ -203,8 +237,8 @@ def _distinct(items: list[dict], keys: tuple[str, ...]) -> list[dict]:
     return [dict(zip(keys, values, strict=True)) | {"runs": count} for values, count in counts.items()]
 
 
-def _data_uri(path: Path) -> str:
-    return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(path.read_bytes()).decode()}"
+def _data_uri(text: str) -> str:
+    return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
 
 
 # Filters of the template. What was not measured, None or NaN, is a dash.

@@ -29,8 +29,8 @@ def write(config: dict, folder: Path, sort_keys: bool = False) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=sort_keys))
 
 
-def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+def snakemake(folder: Path, *arguments: str, snakefile=ROOT / "Snakefile", **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(folder)]
     return subprocess.run(
         [*command, "--cores", "2", "--show-failed-logs", *arguments],
         capture_output=True, text=True, check=False, env=os.environ | environment,
@@ -249,6 +249,70 @@ def test_the_slurm_profile_says_what_snakemake_understands(folder, tmp_path):
     done = snakemake(folder, "-n", "speed", "--workflow-profile", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"resources: .*runtime=240.*gpu=1\b|resources: .*gpu=1\b.*runtime=240", done.stdout + done.stderr)
+
+
+@pytest.fixture(scope="module")
+def clone(finished, tmp_path_factory):
+    """A clone of this repository in which the tiny configuration was run, promoted and referenced."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith("results/reference/records"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(finished, folder, dirs_exist_ok=True)
+    for path in folder.glob("results/runs/**/seed0.json"):
+        record = json.loads(path.read_text())
+        record["provenance"] |= {"dirty": False, "commit": "c" * 40}  # this checkout may have changes
+        path.write_text(json.dumps(record))
+    for arguments in (["promote", "--study", "quick"], ["reference"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", *arguments], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_reference_is_rebuilt_without_training(clone, tmp_path_factory):
+    """In a fresh clone: nothing of one's own, only what is committed."""
+    folder = tmp_path_factory.mktemp("fresh")
+    shutil.copytree(
+        clone, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".snakemake", "runs", "noise", "datasets")
+    )
+    made = ["results/reference/runs.csv", "results/reference/summary.csv", "results/reference/claims.csv"]
+    made += ["results/reference/machines.json", "report/reference.html"]
+    before = {name: (folder / name).read_bytes() for name in made}
+    for name in made:
+        (folder / name).unlink()
+    done = snakemake(folder, "reference", snakefile=folder / "Snakefile")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {name: (folder / name).read_bytes() for name in made} == before
+    assert not (folder / "results/runs").exists()
+
+
+def test_verify_passes_a_rerun_and_fails_a_planted_regression(clone, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("verify")
+    shutil.copytree(clone, folder, dirs_exist_ok=True)
+    record = folder / "results/runs/digits/resnet9-w8/scalenorm/eps8/seed0.json"
+    record.unlink()  # so that it is trained here once more
+    done = snakemake(folder, "verify", snakefile=folder / "Snakefile")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 arms compared, no differences" in done.stdout
+    planted = json.loads(record.read_text())
+    planted["privacy"]["noise_multiplier"] /= 2
+    record.write_text(json.dumps(planted))
+    done = snakemake(folder, "verify", snakefile=folder / "Snakefile")
+    assert done.returncode == 1
+    assert "digits/resnet9-w8/scalenorm/eps8: noise_multiplier: " in done.stdout
+    (folder / "results/reference/runs.csv").unlink()
+    done = snakemake(folder, "-n", "verify", snakefile=folder / "Snakefile")
+    assert done.returncode == 1
+    assert (
+        "results/reference/runs.csv: no results are committed, so there is nothing to verify against"
+        in done.stdout + done.stderr
+    )
 
 
 CONDA = """#!{python}

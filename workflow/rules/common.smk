@@ -108,6 +108,27 @@ def table_spec() -> str:
     )
 
 
+def committed_runs() -> list[str]:
+    """The table of the committed runs, where there is one."""
+    return [
+        path for path in sources("results/reference/runs.csv") if os.path.exists(path)
+    ]
+
+
+def runs_to_verify(wildcards) -> list[str]:
+    """Records of study quick, which are not worth training without committed results to compare them with."""
+    if not committed_runs():
+        raise WorkflowError(
+            "results/reference/runs.csv: no results are committed, so there is nothing to verify against; "
+            "`python -m bench promote --study quick` and `python -m bench reference` make them from a finished run"
+        )
+    if "quick" not in STUDIES:
+        raise WorkflowError(
+            "config.yaml has no study quick, which is what `verify` runs"
+        )
+    return records_of(["quick"])
+
+
 def sources(*names: str) -> list[str]:
     return [os.path.normpath(os.path.join(REPO, name)) for name in names]
 

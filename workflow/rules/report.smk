@@ -1,7 +1,9 @@
 rule summarise:
     input:
         records=records_of(selected()),
-        src=sources("bench/records.py", "bench/stats.py", "bench/claims.py"),
+        src=sources(
+            "bench/records.py", "bench/stats.py", "bench/claims.py", "bench/tables.py"
+        ),
     output:
         "results/runs.csv",
         "results/summary.csv",
@@ -27,6 +29,7 @@ rule report:
             "workflow/report/style.css",
             "results/reference/published.csv",
         ),
+        reference=committed_runs(),
     output:
         report("report/report.html", caption="../report/caption.rst"),
     log:
