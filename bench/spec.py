@@ -24,6 +24,7 @@ class Family:
     norm_channels: Callable[[dict], set[int]]  # options -> channels of every norm layer, extra sites included
     stages: Callable[[dict], int]  # options -> groups of residual blocks that `stages` counts
     activation_after_sum: bool
+    problem: Callable[[dict], str | None] = lambda options: None  # options -> why there is no such network
 
 
 FAMILIES = {
@@ -32,6 +33,28 @@ FAMILIES = {
         norm_channels=lambda options: {options["width"] * k for k in (1, 2, 4)},
         stages=lambda options: 2,
         activation_after_sum=False,
+    ),
+    "wide_resnet": Family(
+        options=("depth", "width", "order", "shortcut", "weight_standardisation"),
+        norm_channels=lambda options: {16, *(options["width"] * c for c in (16, 32, 64))},
+        stages=lambda options: 3,
+        activation_after_sum=False,
+        problem=lambda options: (
+            None
+            if options["depth"] >= 10 and options["depth"] % 6 == 4
+            else f"depth: {options['depth']}: three stages of equal size need 6 n + 4 layers: 10, 16, 22, 28, 34, 40, ..."
+        ),
+    ),
+    "resnet": Family(
+        options=("depth", "width", "stem"),
+        norm_channels=lambda options: {
+            options["width"] * k for k in ((1, 2, 4, 8, 16, 32) if options["depth"] == 50 else (1, 2, 4, 8))
+        },
+        stages=lambda options: 4,
+        activation_after_sum=True,
+        problem=lambda options: (
+            None if options["depth"] in (18, 34, 50) else f"depth: {options['depth']}: 18, 34 and 50 are known"
+        ),
     ),
 }
 
@@ -203,6 +226,9 @@ def model_of(config: dict, arch: str, variant: str) -> Model:
         known = ", ".join(family.options)
         raise BenchError(f"{place}: {strange[0]} means nothing to family {keys['family']} (its own keys: {known})")
     options = {key: keys[key] for key in family.options}
+    problem = family.problem(options)
+    if problem:
+        raise BenchError(f"{place}: {problem}")
     norm = Norm.of(keys["norm"])
     sites = {site: _site(place, site, value, keys["norm"]) for site, value in sorted(keys["sites"].items())}
     _check_sites(place, family, norm, sites)

@@ -1,6 +1,18 @@
-"""Records made up for tests of what reads records."""
+"""Records made up for tests of what reads records, and small archs of every family."""
 
 from bench import spec
+
+_WRN = {"family": "wide_resnet", "depth": 10, "width": 1, "weight_standardisation": True, "norm": {"groups": 16}}
+_WRN |= {"order": "relu-norm", "shortcut": "relu-norm", "activation": "relu"}
+SMALL_ARCHS = {
+    "resnet9-w8": {"family": "resnet9", "width": 8},
+    "wrn10-1": _WRN,
+    "wrn10-1-plain": _WRN | {"weight_standardisation": False},
+    "wrn10-1-orders": _WRN | {"order": "norm-relu"},
+    "resnet18-w8": {"family": "resnet", "depth": 18, "width": 8, "stem": "cifar"},
+    # fewer groups: of 16 x 16 pixels one is left, and a group of one value has no variance
+    "resnet50-w8": {"family": "resnet", "depth": 50, "width": 8, "stem": "imagenet", "norm": {"groups": 4}},
+}
 
 
 def record_of(run: spec.Run, accuracy: float | None, status: str = "completed") -> dict:

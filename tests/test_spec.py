@@ -3,11 +3,13 @@
 import inspect
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
 from bench import BenchError, models, recipe, spec
+from tests.factory import SMALL_ARCHS
 
 
 def refused(config: dict, expected: str) -> None:
@@ -103,12 +105,42 @@ def test_study_refusals(shipped, key, value, expected):
         ({"sites": {"sum": "norm"}, "stages": [3]}, "stages: 3: the network has stages 1 to 2"),
         ({"stages": ["last"]}, "without sites changes nothing"),
         ({"sites": {"sum": {"kind": "batch"}}}, "batch norm mixes samples"),
+        ({"order": "norm-relu"}, "order means nothing to family resnet9 (its own keys: width)"),
     ],
 )
 def test_model_refusals(shipped, variant, expected):
     shipped["variants"]["mine"] = variant
     shipped["studies"]["quick"]["variants"].append("mine")
     refused(shipped, expected)
+
+
+@pytest.mark.parametrize(
+    ("arch", "change", "expected"),
+    [
+        ("wrn16-4", {"depth": 18}, "depth: 18: three stages of equal size need 6 n + 4 layers"),
+        ("wrn16-4", {"depth": 4}, "depth: 4: three stages of equal size need 6 n + 4 layers"),
+        ("resnet50", {"depth": 101}, "depth: 101: 18, 34 and 50 are known"),
+        ("resnet50", {"shortcut": "relu-norm"}, "shortcut means nothing to family resnet (its own keys: depth, width, stem)"),
+        ("wrn16-4", {"stem": "cifar"}, "stem means nothing to family wide_resnet"),
+    ],
+)
+def test_arch_refusals(shipped, arch, change, expected):
+    shipped["archs"][arch] |= change
+    shipped["studies"]["quick"]["archs"].append(arch)
+    refused(shipped, expected)
+
+
+def test_a_site_behind_the_activation_is_for_networks_that_have_one(shipped):
+    shipped["variants"]["mine"] = {"sites": {"out": "norm"}}
+    assert "out" in spec.model_of(shipped, "resnet50", "mine").sites
+    with pytest.raises(BenchError, match="no activation follows the sum here"):
+        spec.model_of(shipped, "wrn16-4", "mine")
+
+
+def test_variants_may_change_what_only_some_families_have(shipped):
+    shipped["variants"]["mine"] = {"order": "norm-relu", "weight_standardisation": False}
+    options = spec.model_of(shipped, "wrn16-4", "mine").options
+    assert (options["order"], options["shortcut"], options["weight_standardisation"]) == ("norm-relu", "relu-norm", False)
 
 
 def test_batch_norm_may_train_without_privacy(shipped):
@@ -162,13 +194,20 @@ def test_optimizer_arguments_are_torchs():
 
 def test_family_facts_agree_with_the_built_networks(shipped):
     assert set(spec.FAMILIES) == set(models.FAMILIES)
+    shipped["archs"] |= SMALL_ARCHS
     for arch in shipped["archs"]:
         model = spec.model_of(shipped, arch, "scalenorm")
         family = spec.FAMILIES[model.family]
-        network = models.build(model, 3, 10)
+        with torch.device("meta"):  # shapes only
+            network = models.build(model, 3, 10)
+            filled = [
+                len(models.sites(models.build(replace(model, stages=(stage,)), 3, 10))) for stage in model.stages
+            ]  # fmt: skip
         norms = {layer.num_channels for layer in network.modules() if isinstance(layer, torch.nn.GroupNorm)}
         assert norms == family.norm_channels(model.options)
         blocks = [module for module in network.modules() if isinstance(module, models.ResidualBlock)]
+        assert min(filled) > 0
+        assert sum(filled) == len(blocks)
         assert any(not isinstance(block.act, torch.nn.Identity) for block in blocks) == family.activation_after_sum
 
 

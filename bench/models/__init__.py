@@ -1,35 +1,33 @@
 """Networks from specifications: one builder a family, one table line each."""
 
-import math
-
 import torch
 from torch import nn
 
 from bench.models.residual import ResidualBlock
+from bench.models.resnet import ResNet
 from bench.models.resnet9 import ResNet9
+from bench.models.wide_resnet import WideResNet
 from bench.spec import SITES, Model
 
-FAMILIES = {"resnet9": ResNet9}
+FAMILIES = {"resnet9": ResNet9, "wide_resnet": WideResNet, "resnet": ResNet}
 ACTIVATIONS = {"mish": nn.Mish, "relu": nn.ReLU}
 
 
 def build(model: Model, channels: int, classes: int, generator: torch.Generator | None = None) -> nn.Module:
-    """The network of `model`, its weights drawn from `generator` (torch's default initialisation, in parameter order)."""
+    """The network of `model`, its weights drawn from `generator` as its family initialises them, in parameter order."""
     network = FAMILIES[model.family](model, ACTIVATIONS[model.activation], channels, classes)
     with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
-                if module.bias is not None:
-                    bound = 1 / math.sqrt(module.weight[0].numel())
-                    module.bias.uniform_(-bound, bound, generator=generator)
+        for layer in network.modules():
+            if isinstance(layer, (nn.Conv2d, nn.Linear)):
+                network.initialise(layer, generator)
     return network
 
 
 def named_parameters(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """All parameters in the order of every draw: convolutions and linear layers, ordinary norms, extra layers.
 
-    Variants differ in the later groups only, so the parameters that two variants share get the same noise.
+    Variants differ in the later groups only, so the parameters that two variants share get the same noise (weight
+    standardisation aside: its gains belong to the convolutions).
     """
 
     def group(name: str) -> int:

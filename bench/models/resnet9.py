@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from bench.models.initial import torch_default
 from bench.models.norms import make_norm
 from bench.models.residual import ResidualBlock
 from bench.spec import Model
@@ -38,6 +39,8 @@ class ResNet9(nn.Module):
         self.res2 = _block(4 * w, model, activation, stage=2)
         self.pool = nn.AdaptiveMaxPool2d(2)
         self.head = nn.Linear(4 * 4 * w, classes)
+
+    initialise = staticmethod(torch_default)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.conv2(self.conv1(x))  # (B, 2w, S/2, S/2)

@@ -5,11 +5,14 @@ from torch import nn
 from bench import BenchError, models, spec
 from bench.dp.admission import admit
 from bench.layers import Scalar
+from tests.factory import SMALL_ARCHS
 
 
-def test_every_variant_but_batch_norm_is_admitted(shipped):
+@pytest.mark.parametrize("arch", ["resnet9-w8", "wrn10-1", "resnet18-w8"])
+def test_every_variant_but_batch_norm_is_admitted(shipped, arch):
+    shipped["archs"] |= SMALL_ARCHS
     for variant in shipped["variants"]:
-        model = spec.model_of(shipped, "resnet9-w8", variant)
+        model = spec.model_of(shipped, arch, variant)
         network = models.build(model, 3, 10)
         if model.mixes_samples:
             with pytest.raises(BenchError, match="depends on sample"):

@@ -1,4 +1,4 @@
-"""Every engine against the gradient of each sample alone, for every arch and variant of the configuration."""
+"""Every engine against the gradient of each sample alone, for every family and variant of the configuration."""
 
 import copy
 
@@ -10,10 +10,19 @@ from bench import config, models, spec
 from bench.dp.gradients import ENGINES, NotPrivate
 from bench.dp.optimizer import NonFiniteGradient, Optimizer
 from bench.dp.sampling import generator
+from tests.factory import SMALL_ARCHS
 
 CONFIG = config.load(config.ROOT / "config.yaml", local=False)
-SMALL = {"resnet9": "resnet9-w8"}  # an arch of each family: exactness does not depend on the width
-VARIANTS = [v for v in CONFIG["variants"] if not spec.model_of(CONFIG, "resnet9-w8", v).mixes_samples]
+CONFIG["archs"] |= SMALL_ARCHS  # exactness does not depend on the width
+CONFIG["variants"]["out"] = {"sites": {"out": "norm"}}
+# every variant on one family; the kinds of site on the others, whose layers they meet
+VARIANTS = [v for v in CONFIG["variants"] if v not in ("batch", "out")]
+CASES = [
+    *(("resnet9-w8", variant) for variant in VARIANTS),
+    *(("wrn10-1", variant) for variant in ("baseline", "scalenorm", "on-both", "shared-norm", "scalar")),
+    *(("resnet18-w8", variant) for variant in ("baseline", "scalenorm", "shared-norm", "out")),
+    *((arch, "scalenorm") for arch in ("wrn10-1-plain", "wrn10-1-orders", "resnet50-w8")),
+]
 # Sums of some 1e5 products in float64 differ by rounding only: about sqrt(1e5) * 1.1e-16 relative.
 EXACT = 1e-10
 
@@ -63,10 +72,10 @@ def summed(network, engine_class, images, labels, clip_norm, split):
 
 
 @pytest.mark.parametrize("views", [1, 4])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("arch", "variant"), CASES)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_clipped_sum(engine, variant, views):
-    network = network_of("resnet9-w8", variant)
+def test_clipped_sum(engine, arch, variant, views):
+    network = network_of(arch, variant)
     images, labels = batch_of(5, views)
     gradients = alone(network, images, labels)
     clip_norm = gradients.norm(dim=1).median().item()  # clips some samples and not others
@@ -90,9 +99,10 @@ def test_norms_one_sample_at_a_time(engine):
         assert found.norm().item() == pytest.approx(1e-3 * norm / (norm + 1e-6), rel=EXACT)
 
 
+@pytest.mark.parametrize("arch", ["resnet9-w8", "wrn10-1", "wrn10-1-orders"])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_float32(engine):
-    network = network_of("resnet9-w8", "scalenorm")
+def test_float32(engine, arch):
+    network = network_of(arch, "scalenorm")
     images, labels = batch_of(5, 1)
     gradients = alone(network, images, labels)
     clip_norm = gradients.norm(dim=1).median().item()
@@ -166,25 +176,27 @@ def test_noise_has_the_right_size_and_an_empty_batch_is_a_step():
     assert abs(moved.mean().item()) < 6 * (2.0 * 1.5 / 8.0) / n**0.5
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_parameters_shared_with_the_baseline_get_equal_noise(variant):
+@pytest.mark.parametrize(("arch", "variant"), CASES)
+def test_parameters_shared_with_the_baseline_get_equal_noise(arch, variant):
     noise = []
     for name in ("baseline", variant):
-        network = models.build(spec.model_of(CONFIG, "resnet9-w8", name), 3, 10, generator(0, "weights"))
+        network = models.build(spec.model_of(CONFIG, arch, name), 3, 10, generator(0, "weights"))
         optimizer = optimizer_of(network, clip_norm=1.0, sigma=1.0)
         optimizer.start_step()
         optimizer.add_noise()
         noise.append({n: p.grad.clone() for n, p in models.named_parameters(network)})
     shared = noise[0].keys() & noise[1].keys()
-    assert {name for name in noise[0] if ".conv." in name} <= shared
+    weights = {name for name, layer in network.named_modules() if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear))}
+    assert {name for name in noise[0] if name.rpartition(".")[0] in weights} <= shared
     assert all(torch.equal(noise[0][name], noise[1][name]) for name in shared)
 
 
-def test_fifty_steps_of_fast_and_opacus_end_in_the_same_parameters():
+@pytest.mark.parametrize("arch", ["resnet9-w8", "wrn10-1", "resnet18-w8"])
+def test_fifty_steps_of_fast_and_opacus_end_in_the_same_parameters(arch):
     """Same weights, batches and noise in float64: NAdam keeps the engines' rounding, about 1e-15 a step, well below 1e-8."""
     ends = []
     for engine in ("fast", "opacus"):
-        network = models.build(spec.model_of(CONFIG, "resnet9-w8", "scalenorm"), 3, 10, generator(0, "weights")).double()
+        network = models.build(spec.model_of(CONFIG, arch, "scalenorm"), 3, 10, generator(0, "weights")).double()
         parameters = [p for _, p in models.named_parameters(network)]
         optimizer = Optimizer(
             torch.optim.NAdam(parameters, lr=1e-3), noise_multiplier=1.0, max_grad_norm=1.0,
