@@ -56,7 +56,7 @@ def test_the_line_is_that_of_the_key(tmp_path):
 
 
 def test_all_errors_at_once(tmp_path):
-    text = TEXT.replace("delta: 1.0e-4", "delta: 1e-4").replace("{sum: scalar}", "{sun: scalar}")
+    text = TEXT.replace("delta: 1.0e-4", "delta: 1e-4", 1).replace("{sum: scalar}", "{sun: scalar}")
     with pytest.raises(BenchError) as error:
         load(tmp_path, text)
     assert len(str(error.value).splitlines()) == 2

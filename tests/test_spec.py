@@ -22,7 +22,7 @@ def test_every_study_of_the_shipped_configuration_resolves(shipped):
     assert set(studies) == set(shipped["studies"])
     for name, study in shipped["studies"].items():
         seeds = study["seeds"] if isinstance(study["seeds"], int) else len(study["seeds"])
-        expected = len(study["archs"]) * len(study["variants"]) * len(study["epsilons"]) * seeds
+        expected = len(spec.recipes_of(study)) * len(study["archs"]) * len(study["variants"]) * len(study["epsilons"]) * seeds
         assert len({run.id for run in studies[name].runs}) == expected
 
 
@@ -172,6 +172,13 @@ def test_batch_norm_may_train_without_privacy(shipped):
 def test_recipe_refusals(shipped, change, expected):
     shipped["recipes"]["digits"] |= change
     refused(shipped, expected)
+
+
+def test_a_study_may_compare_recipes_and_its_claim_then_names_one(shipped):
+    runs = spec.resolve(shipped)["headline"].runs
+    assert {run.recipe_name for run in runs} == {"de-wrn", "de-wrn-as-published"}
+    del shipped["claims"]["headline-wrn40"]["recipe"]
+    refused(shipped, "claims.headline-wrn40.recipe: study headline has several; name one of de-wrn, de-wrn-as-published")
 
 
 @pytest.mark.parametrize(
