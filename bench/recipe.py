@@ -40,6 +40,19 @@ def privacy_of(recipe: dict, rate: float, sigma: float, steps: int) -> dict:
     return {"epsilon_rdp": accounting.epsilon_rdp(*spent), "epsilon_pld": accounting.epsilon_pld(*spent)}
 
 
+def set_precision(precision: str, network: torch.nn.Module, device: torch.device) -> None:
+    """Lets `network` and torch compute in `precision`; per-sample norms, clipped sums and noise stay float32.
+
+    BenchError for tf32 without a GPU.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise BenchError("precision: tf32 exists on CUDA GPUs only; use float32 or bf16 here")
+    # tf32 holds bf16 numbers exactly, so that per-sample norms of a bf16 pass lose nothing by it
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
+    if precision == "bf16":
+        network.forward = torch.autocast(device.type, torch.bfloat16)(network.forward)
+
+
 def make_optimizer(recipe: dict, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
     arguments = {key: value for key, value in recipe["optimizer"].items() if key != "name"}
     return OPTIMIZERS[recipe["optimizer"]["name"]](parameters, **arguments)

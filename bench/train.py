@@ -63,7 +63,6 @@ class Trainer:
         torch.set_num_threads(machine["threads"])
         self.run, self.recipe, self.device = run, run.recipe, device_of(machine)
         self.private = math.isfinite(run.epsilon)
-        bf16 = _precision(run, self.device)
         self.dataset = dataset.to(self.device)
         self.train_size, shape = len(dataset.train_labels), tuple(dataset.train_images.shape[1:])
         self.rate = recipe.sample_rate(run.recipe, self.train_size)
@@ -71,8 +70,7 @@ class Trainer:
         if self.private:
             admit(self.network, shape)
         self.network.to(self.device)
-        if bf16:
-            self.network.forward = torch.autocast(self.device.type, torch.bfloat16)(self.network.forward)
+        recipe.set_precision(run.setting("precision"), self.network, self.device)
         parameters = [p for _, p in models.named_parameters(self.network)]
         self.generators = {purpose: generator(run.seed, purpose) for purpose in ("batches", "augmentation")}
         self.generators["noise"] = generator(run.seed, "noise", self.device)
@@ -268,16 +266,6 @@ def split(batch: torch.Tensor, draws: torch.Tensor | None, most: int, expected: 
     mask = pad(torch.ones(len(batch)), (0, padding)).split(size)
     parts = pad(draws, (0, 0, 0, 0, 0, padding)).split(size) if draws is not None else [None] * len(mask)
     yield from zip(pad(batch, (0, padding)).split(size), parts, mask, strict=True)
-
-
-def _precision(run: Run, device: torch.device) -> bool:
-    """Sets torch to the recipe's precision; whether the forward pass computes products in bf16."""
-    precision = run.setting("precision")
-    if precision == "tf32" and device.type != "cuda":
-        raise BenchError(f"recipe {run.recipe_name}: precision: tf32 exists on CUDA GPUs only; use float32 or bf16 here")
-    # tf32 holds bf16 numbers exactly, so that per-sample norms of a bf16 pass lose nothing by it
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
-    return precision == "bf16"
 
 
 @torch.no_grad()

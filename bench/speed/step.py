@@ -1,30 +1,42 @@
-"""One training step on random images; `python -m bench.speed.step ARCH VARIANT ENGINE N` prints its peak memory."""
+"""A step on random images; `python -m bench.speed.step ENGINE VARIANT ARCH N K PRECISION` prints its peak memory, MiB."""
 
 import sys
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
 from bench import config, models, spec
 from bench.dp.optimizer import Optimizer
 from bench.machine import peak_memory_mb
+from bench.recipe import set_precision
 from bench.speed.baselines import TIMED
 
 
-def make_step(arch: str, variant: str, engine: str, physical_batch: int, device: torch.device) -> Callable[[], None]:
+class Case(NamedTuple):
+    """What engines are compared on: a network and the physical batch, of `samples` with `views` each."""
+
+    arch: str
+    samples: int
+    views: int = 1
+    precision: str = "float32"
+
+
+def make_step(engine: str, variant: str, case: Case, device: torch.device) -> Callable[[], None]:
     """A function that does a whole step of `engine` on CIFAR-10-like images: gradients, noise, SGD."""
     content = config.load(config.ROOT / "config.yaml", local=False)
     generator = torch.Generator().manual_seed(0)
-    network = models.build(spec.model_of(content, arch, variant), 3, 10, generator).to(device)
+    network = models.build(spec.model_of(content, case.arch, variant), 3, 10, generator).to(device)
+    set_precision(case.precision, network, device)
     optimizer = Optimizer(
         torch.optim.SGD(network.parameters(), lr=0.01),
         noise_multiplier=1.0,
         max_grad_norm=1.0,
-        expected_batch_size=physical_batch,
+        expected_batch_size=case.samples,
     )
     accumulate = TIMED[engine](network, optimizer).accumulate
-    images = torch.randn(physical_batch, 1, 3, 32, 32, generator=generator).to(device)
-    labels = torch.randint(0, 10, (physical_batch,), generator=generator).to(device)
+    images = torch.randn(case.samples, case.views, 3, 32, 32, generator=generator).to(device)
+    labels = torch.randint(0, 10, (case.samples,), generator=generator).to(device)
 
     def step() -> None:
         optimizer.start_step()
@@ -36,9 +48,9 @@ def make_step(arch: str, variant: str, engine: str, physical_batch: int, device:
     return step
 
 
-def main(arch: str, variant: str, engine: str, physical_batch: str) -> None:
+def main(engine: str, variant: str, arch: str, samples: str, views: str, precision: str) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    step = make_step(arch, variant, engine, int(physical_batch), device)
+    step = make_step(engine, variant, Case(arch, int(samples), int(views), precision), device)
     before = peak_memory_mb()
     for _ in range(3):
         step()
