@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench import BenchError
-from bench.spec import Run, epsilon_text
+from bench.spec import RECIPE_DEFAULTS, Run, epsilon_text
 
 FORMAT = 1
 STATUSES = ("completed", "diverged")
@@ -111,6 +111,11 @@ def row(record: dict) -> dict:
     return {column: get(record) for column, get in COLUMNS.items()}
 
 
+def setting(record: dict, key: str):
+    """The value of `key` in the record's recipe, or what it means where the recipe does not say."""
+    return record["run"]["recipe"].get(key, RECIPE_DEFAULTS[key])
+
+
 def _part(record: dict, index: int) -> str:
     return record["run"]["id"].split("/")[index]
 
@@ -123,9 +128,12 @@ COLUMNS = {
     "seed": lambda r: r["run"]["seed"],
     "status": lambda r: r["status"],
     "accuracy": lambda r: r["result"]["accuracy"],
+    # of the last weights, where `accuracy` is that of their average
+    "accuracy_without_average": lambda r: _number(r["result"].get("accuracy_without_average")),
     "loss": lambda r: r["result"]["loss"],
     "best_epoch_accuracy": lambda r: r["result"]["best_epoch_accuracy"],
     "test_split_steers": lambda r: r["result"]["test_split_steers"],
+    "budget": lambda r: r["run"]["recipe"]["budget"],  # of `proxy` runs the epsilon is nominal: they are not private
     "epsilon_rdp": lambda r: _number(r["privacy"]["epsilon_rdp"]),
     "epsilon_pld": lambda r: _number(r["privacy"]["epsilon_pld"]),
     "delta": lambda r: r["privacy"]["delta"],
@@ -133,6 +141,8 @@ COLUMNS = {
     "sample_rate": lambda r: r["privacy"]["sample_rate"],
     "steps": lambda r: r["privacy"]["steps"],
     "clip_norm": lambda r: _number(r["privacy"]["clip_norm"]),
+    "views": lambda r: setting(r, "views"),
+    "precision": lambda r: setting(r, "precision"),
     "train_size": lambda r: r["data"]["train_size"],
     "test_size": lambda r: r["data"]["test_size"],
     "dataset": lambda r: r["data"]["label"],

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import math
 from pathlib import Path
 
@@ -18,6 +19,9 @@ TEMPLATES = ROOT / "workflow" / "report"
 IDENTITY = ["recipe", "arch", "variant", "epsilon", "seed"]
 MACHINE = ("device_name", "cpu", "platform", "python", "torch", "cuda", "opacus", "dp-accounting", "numpy", "threads",
            "engine", "physical_batch")  # fmt: skip
+# what a run was made of, for the provenance table
+ORIGIN = ("source_digest", "commit", "dirty", "device_name", "engine", "python", "torch", "cuda", "opacus", "digest")
+CASE = ("device", "threads", "arch", "width", "physical_batch", "views", "precision")  # columns of the speed table
 SPLIT = ("label", "train_size", "test_size", "classes", "digest")
 SUMMARISE = "run `python -m bench summarise` first"
 MINUS, NOTHING = "\N{MINUS SIGN}", "\N{EN DASH}"
@@ -79,6 +83,7 @@ def _page(config, studies, found: dict, read: dict, *, reference, published, spe
     looks = figures.styles([run.variant for run in study.runs] for study in studies.values())
     pages = [_study(study, found, read, reference, looks) for study in studies.values()]
     made = list(found.values())
+    origins, origin_of = _origins(made)
     page = _template().render(
         studies=pages,
         claims=[_claim(name, claim, read["claims"], pages) for name, claim in config["claims"].items()],
@@ -86,9 +91,12 @@ def _page(config, studies, found: dict, read: dict, *, reference, published, spe
         official=_official(published, made),
         ledger=_ledger(made),
         published={name: _rows(group) for name, group in published.groupby("comparable_with")},
-        speed=_rows(speed),
+        speed=_speed(speed),
         machines=_distinct([record["machine"] for record in made], MACHINE),
         splits=_distinct([record["data"] for record in made], SPLIT),
+        settings={r["run"]["id"].split("/")[0]: spec.RECIPE_DEFAULTS | r["run"]["recipe"] for r in made},
+        origins_of_runs=origins,
+        origin_of=origin_of,
         provenance={r["run"]["id"]: {key: r[key] for key in ("provenance", "machine", "data")} for r in made},
         **more,
     )
@@ -103,7 +111,8 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {function.__name__: function for function in (number, interval, significant, duration, listing)}
+    filters = (number, interval, significant, duration, listing)
+    environment.filters |= {function.__name__: function for function in filters}
     return environment.get_template("template.html")
 
 
@@ -148,11 +157,11 @@ def _study(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, 
     return {
         "name": study.name,
         "question": study.question,
-        "recipe": study.runs[0].recipe_name,
+        "recipes": {run.recipe_name: spec.RECIPE_DEFAULTS | run.recipe for run in study.runs},
         "plan": {key: list(dict.fromkeys(_identity(run)[key] for run in study.runs)) for key in IDENTITY},
-        "delta": study.runs[0].recipe["delta"],
         "total": len(study.runs),
         "records": here,
+        "sources": _sources(here),
         "missing": _rows(missing),
         "views": {
             origin: view | {"rows": _by_epsilon(view["summary"])} for origin, view in views.items() if len(view["runs"])
@@ -184,7 +193,7 @@ def _figures(study: str, here: list[dict], views: dict, looks: dict) -> dict[str
         points = []
         for record in here:
             if record["status"] == "completed":
-                keys = {key: value for key, value in records.row(record).items() if key in IDENTITY}
+                keys = {key: value for key, value in records.row(record).items() if key in (*IDENTITY, "budget")}
                 points += [keys | point for point in record[section]]
         if points:
             drawn[name] = draw(pd.DataFrame(points), looks, f"{study}-{name}")
@@ -192,10 +201,13 @@ def _figures(study: str, here: list[dict], views: dict, looks: dict) -> dict[str
 
 
 def _specification(study: spec.Study) -> str:
-    """The resolved recipe, dataset and models of a study as YAML."""
-    plan = [run.resolved() for run in study.runs]
-    models = {f"{run.arch}/{run.variant}": resolved["model"] for run, resolved in zip(study.runs, plan, strict=True)}
-    content = {"recipe": plan[0]["recipe"], "dataset": plan[0]["dataset"], "models": models}
+    """The resolved recipes, with the defaults of what they leave out, datasets and models of a study as YAML."""
+    content = {
+        "recipes": {run.recipe_name: spec.RECIPE_DEFAULTS | run.recipe for run in study.runs},
+        "datasets": {run.recipe["dataset"]: run.dataset for run in study.runs},
+        "models": {f"{run.arch}/{run.variant}": run.resolved()["model"] for run in study.runs},
+    }
+    content = json.loads(json.dumps(content))  # recipes share parts, which YAML would show as aliases
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
@@ -208,7 +220,12 @@ def _claim(name: str, claim: dict, table: pd.DataFrame, pages: list[dict]) -> di
     verdicts = {"here": decided[name]}
     if "reference" in page["views"]:
         verdicts["reference"] = claims.decide(name, claim, page["views"]["reference"]["runs"])
-    return claim | {"name": name, "verdicts": verdicts, "page": page}
+    arm = {"recipe": claim.get("recipe"), "arch": claim["arch"], "epsilon": verdicts["here"]["epsilon"]}
+    rows = {
+        origin: [row for row in view["rows"] if all(row[key] == value for key, value in arm.items() if value)]
+        for origin, view in page["views"].items()
+    }
+    return claim | {"name": name, "verdicts": verdicts, "rows": rows}
 
 
 def _official(published: pd.DataFrame, made: list[dict]) -> set[str]:
@@ -226,6 +243,48 @@ def _ledger(made: list[dict]) -> list[dict]:
         key = row["recipe"], float(row["epsilon"])
         rows[key] = max(row, rows.get(key, row), key=lambda entry: entry["steps"])
     return [rows[key] for key in sorted(rows)]
+
+
+def _sources(here: list[dict]) -> list[dict]:
+    """A row per state of the sources, the oldest first: its digest, how many runs it made, commits and first day."""
+    rows: dict[str, dict] = {}
+    for provenance in sorted((record["provenance"] for record in here), key=lambda provenance: provenance["started"]):
+        new = {"digest": provenance["source_digest"], "runs": 0, "commits": [], "day": provenance["started"][:10]}
+        row = rows.setdefault(new["digest"], new)
+        row["runs"] += 1
+        row["commits"] = list(dict.fromkeys([*row["commits"], provenance["commit"][:10]]))
+    return list(rows.values())
+
+
+def _origins(made: list[dict]) -> tuple[list[dict], dict[str, int]]:
+    """(what runs were made of, as `_distinct` gives it for ORIGIN; by run id the number of its row, from 1)"""
+    parts = [record["machine"] | record["provenance"] | {"digest": record["data"]["digest"]} for record in made]
+    rows = _distinct(parts, ORIGIN)
+    numbers = {tuple(row[key] for key in ORIGIN): number for number, row in enumerate(rows, 1)}
+    return rows, {r["run"]["id"]: numbers[tuple(part[key] for key in ORIGIN)] for r, part in zip(made, parts, strict=True)}
+
+
+def _speed(table: pd.DataFrame) -> list[dict]:
+    """A group per device and case: its rows, with memory relative to the step that is not private, and what ScaleNorm costs.
+
+    `overhead` has the time in percent and the memory in MB that variant scalenorm adds to the baseline, both with the fast
+    engine; it is None where one of them was not timed.
+    """
+    case = [column for column in CASE if column in table]
+    groups = []
+    for key, rows in table.groupby(case, sort=False, dropna=False) if len(table) else []:
+        plain = rows.loc[(rows["engine"] == "not-private") & (rows["variant"] == "baseline"), "peak_mb"]
+        rows = rows.assign(relative_mb=rows["peak_mb"] / (plain.iloc[0] if len(plain) else math.nan))
+        fast = rows[rows["engine"] == "fast"].drop_duplicates("variant").set_index("variant")
+        overhead = None
+        if {"baseline", "scalenorm"} <= set(fast.index):
+            ours, other = fast.loc["scalenorm"], fast.loc["baseline"]
+            overhead = {
+                "percent": 100 * (ours["ratio_to_nonprivate"] / other["ratio_to_nonprivate"] - 1),
+                "mb": ours["peak_mb"] - other["peak_mb"],
+            }
+        groups.append(dict(zip(case, key, strict=True)) | {"rows": _rows(rows), "overhead": overhead})
+    return groups
 
 
 def _distinct(items: list[dict], keys: tuple[str, ...]) -> list[dict]:
@@ -259,12 +318,15 @@ def interval(row: dict, prefix: str = "", sign: bool = False) -> str:
 
 
 def significant(value: float | str | None, digits: int = 3) -> str:
-    """'2.67', '3.00', '1e-5' with one digit; infinity is a sign."""
+    """'2.67', '3.00', '12,346', '1e-5' with one digit; infinity is a sign."""
     if pd.isna(value):
         return NOTHING
     value = float(value)
     if math.isinf(value):
         return "∞"
+    value = float(f"{value:.{digits - 1}e}") if abs(value) < 10**digits else round(value)
+    if abs(value) >= 10**digits:
+        return f"{value:,.0f}".replace("-", MINUS)
     text = f"{value:.{digits - 1}e}" if 0 < abs(value) < 1e-3 else f"{value:#.{digits}g}".rstrip(".")
     return text.replace("e-0", "e-").replace("-", MINUS)
 

@@ -56,15 +56,15 @@ def _summary(rows: pd.DataFrame) -> str:
     if rows.empty:
         return NONE
     rows = rows.sort_values("epsilon", key=lambda column: column.astype(float), kind="stable")
-    several = len(rows["arch"].unique()) > 1
-    head = [*(["arch"] if several else []), "variant", ">ε", ">n", ">accuracy, %", ">95 % interval"]
+    several = [column for column in ("recipe", "arch") if len(rows[column].unique()) > 1]
+    head = [*several, "variant", ">ε", ">n", ">accuracy, %", ">95 % interval"]
     lines = []
     for row in rows.to_dict("records"):
         diverged = f" ({row['diverged']} diverged)" if row["diverged"] else ""
         lines.append(
             [
-                *([row["arch"]] if several else []),
-                row["variant"],
+                *(row[column] for column in several),
+                f"{row['variant']} (**not private**)" if row["budget"] == "proxy" else row["variant"],
                 _epsilon(row["epsilon"]),
                 f"{row['n']}{diverged}",
                 number(row["mean"]),
@@ -80,7 +80,8 @@ def _made_on(rows: pd.DataFrame) -> str:
     """Data and device, as every sentence about a result must name them."""
     steers = " The test split steers the schedule." if rows["test_split_steers"].any() else ""
     labels = {column: "; ".join(dict.fromkeys("; ".join(rows[column]).split("; "))) for column in ("dataset", "device")}
-    return f"Data: {labels['dataset']}. Device: {labels['device']}. n: seeds; differences to the baseline.{steers}"
+    proxy = " Runs marked as not private have a nominal ε only." if (rows["budget"] == "proxy").any() else ""
+    return f"Data: {labels['dataset']}. Device: {labels['device']}. n: seeds; differences to the baseline.{steers}{proxy}"
 
 
 def _verdicts(claims: pd.DataFrame) -> str:

@@ -369,6 +369,11 @@ def _claim_problems(place: str, claim: dict, config: dict) -> list[str]:
     if len(recipes) > 1 and "recipe" not in claim:
         problems.append(f"{place}.recipe: study {claim['study']} has several; name one of {', '.join(recipes)}")
     problems += _unknown(f"{place}.recipe", [claim.get("recipe", recipes[0])], recipes, "recipe of its study")
+    budget = config["recipes"].get(claim.get("recipe", recipes[0]), {}).get("budget")
+    if budget == "proxy":
+        problems.append(
+            f"{place}.recipe: its runs are not private (budget: proxy), so they decide no claim about private ones"
+        )
     problems += _unknown(f"{place}.arch", [claim["arch"]], study["archs"], "arch of its study")
     for key in ("variant", "against"):
         problems += _unknown(f"{place}.{key}", [claim[key]], study["variants"], "variant of its study")

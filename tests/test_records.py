@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from bench import BenchError, records
+from bench import BenchError, records, spec
 from tests.factory import record_of
 
 
@@ -61,3 +61,14 @@ def test_frame(quick):
     (row,) = records.frame([record]).to_dict("records")
     assert (row["variant"], row["epsilon"], row["accuracy"]) == (run.variant, "inf", 91.5)
     assert row["clip_norm"] == row["epsilon_rdp"] == math.inf
+    assert (row["budget"], row["views"], row["precision"]) == ("calibrated", 1, "float32")
+    assert math.isnan(row["accuracy_without_average"])  # as in records of older versions
+
+
+def test_frame_has_what_a_recipe_adds(shipped):
+    run = spec.resolve(shipped)["learning-rate"].runs[0]
+    record = record_of(run, accuracy=60.0)
+    record["result"]["accuracy_without_average"] = 59.5
+    record["run"]["recipe"]["precision"] = "bf16"
+    (row,) = records.frame([record]).to_dict("records")
+    assert (row["budget"], row["views"], row["precision"], row["accuracy_without_average"]) == ("proxy", 16, "bf16", 59.5)

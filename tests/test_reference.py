@@ -137,7 +137,8 @@ def test_runs_that_the_configuration_does_not_plan_are_listed_only(root, made):
     assert len(files[reference.FOLDER / "runs.csv"].splitlines()) == 35
     page = files[Path("report/reference.html")]
     assert "2 committed runs belong to no study" in page
-    assert re.search(r"committed from another configuration: 1 of \d+; run `snakemake --cores all quick`, then", page)
+    commands = "<code>snakemake --cores all quick</code><br><code>python -m bench promote --study quick</code>"
+    assert re.search(rf"committed from another configuration: 1 of \d+</td><td>{commands}", page)
 
 
 def test_another_copy_of_the_data_counts_and_is_named(root, shipped):
@@ -165,6 +166,16 @@ def test_speed_tables_are_replaced_by_device(root, tmp_path):
     assert (root / reference.SPEED).read_text() == "device,engine,img_per_s\nB,fast,2\nA,fast,3\n"
     (root / "README.md").write_text("<!-- reference: speed --><!-- end -->")
     assert "| B | fast | 2 |\n| A | fast | 3 |" in reference.derived(CONFIG, root)[0][Path("README.md")]
+
+
+def test_documents_mark_runs_that_are_not_private(shipped):
+    runs = spec.resolve(shipped)["learning-rate"].runs
+    _, made, _ = reference.build(shipped, {run.id: record for run, record in zip(runs, promoted(runs), strict=True)})
+    text = snippets.fill("<!-- reference: summary learning-rate --><!-- end -->", made, list(shipped["studies"]), "d.md")
+    assert "| recipe | variant | ε |" in text
+    assert text.count("(**not private**)") == 8
+    assert "| proxy-lr-1 | scalenorm (**not private**) | 8 | 1 |" in text
+    assert "Runs marked as not private have a nominal ε only." in text
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,11 @@ def test_a_study_may_compare_recipes_and_its_claim_then_names_one(shipped):
     refused(shipped, "claims.headline-wrn40.recipe: study headline has several; name one of de-wrn, de-wrn-as-published")
 
 
+def test_runs_that_are_not_private_decide_no_claim(shipped):
+    shipped["claims"]["headline-wrn40"] |= {"study": "learning-rate", "recipe": "proxy-lr-1", "arch": "wrn16-4"}
+    refused(shipped, "claims.headline-wrn40.recipe: its runs are not private (budget: proxy), so they decide no claim")
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

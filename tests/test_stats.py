@@ -64,4 +64,6 @@ def test_summarise(quick):
     skip = table.loc["on-skip", "8"]
     assert (skip["n"], skip["diverged"], skip["mean"], skip["difference_n"]) == (2, 1, 70.5, 2)
     assert table.loc["baseline", "inf"]["against"] == ""
+    assert set(table["budget"]) == {"calibrated"}
+    assert table["without_average_mean"].isna().all()
     assert list(stats.summarise(records.frame([]), "quick").columns) == stats.SUMMARY_COLUMNS
