@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bench import BenchError, data, models, recipe, records, spec, train
+from tests.factory import SMALL_ARCHS
 
 MACHINE = {
     "device": "cpu",
@@ -171,6 +172,24 @@ def test_evaluate_counts_every_test_image(tiny, monkeypatch):
     whole = train.evaluate(network, dataset)
     monkeypatch.setattr(train, "TEST_BATCH", 7)
     assert train.evaluate(network, dataset) == pytest.approx(whole)
+
+
+@pytest.mark.parametrize("arch", SMALL_ARCHS)
+def test_every_variant_trains_on_every_family(tiny, shipped, arch):
+    run, dataset = tiny
+    # a stem that keeps the pixels: a norm over one value a channel would leave nothing of 16 x 16 images
+    stem = {"stem": "cifar"} if "stem" in SMALL_ARCHS[arch] else {}
+    shipped["archs"][arch] = SMALL_ARCHS[arch] | stem
+    for variant in shipped["variants"]:
+        model = spec.model_of(shipped, arch, variant)
+        epsilon = math.inf if model.mixes_samples else 8.0
+        chosen = dataclasses.replace(run, variant=variant, model=model, epsilon=epsilon)
+        trainer = train.Trainer(chosen, dataset, 1.5 if epsilon == 8 else 0.0, MACHINE | {"engine": "fast"})
+        before = [p.detach().clone() for p in trainer.network.parameters()]
+        trainer.take_step()
+        trainer.take_step()
+        assert all(not torch.equal(p, q) for p, q in zip(trainer.network.parameters(), before, strict=True)), variant
+        assert math.isfinite(trainer.evaluate()["test_loss"])
 
 
 def test_split_fills_batches_of_one_shape_and_leaves_nothing_out():
