@@ -138,5 +138,5 @@ def derived(config: Path, root: Path = ROOT, *, page: bool = True) -> tuple[dict
     speed = root / SPEED
     quoted = made | {"speed": tables.read(speed, "restore it with `git checkout`") if speed.exists() else pd.DataFrame()}
     for path in DOCUMENTS:
-        files[path] = snippets.fill((root / path).read_text(), quoted, list(studies), str(path))
+        files[path] = snippets.fill((root / path).read_text(), quoted, studies, str(path))
     return files, outside

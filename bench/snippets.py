@@ -1,25 +1,28 @@
 """Tables of the reference in Markdown documents, between marks, so that no number in prose is typed by hand.
 
 <!-- reference: summary STUDY -->  a row an arm: seeds, mean, interval, paired difference
+<!-- reference: studies -->        a row a study: what it trains, where it runs, how many of its runs are committed
 <!-- reference: verdicts -->       a row a claim
 <!-- reference: speed -->          the speed table
 <!-- end -->                       closes each of them; what stands between is made anew
 """
 
 import re
+from collections.abc import Iterable
 
 import pandas as pd
 
 from bench import BenchError
 from bench.config import did_you_mean
 from bench.report import NOTHING, interval, number, significant
+from bench.spec import Study
 
 MARK = re.compile(r"<!-- (?:reference: (?P<name>[^\n]*?)|(?P<end>end)) -->")
 NONE = "No reference results yet."
 
 
-def fill(text: str, tables: dict[str, pd.DataFrame], studies: list[str], place: str) -> str:
-    """`text` with every snippet made anew from the `tables` summary, claims, runs and speed.
+def fill(text: str, tables: dict[str, pd.DataFrame], studies: dict[str, Study], place: str) -> str:
+    """`text` with every snippet made anew from the `studies` and the `tables` summary, claims, runs, not_run and speed.
 
     BenchError names `place`, the line and the mark that is unknown, or is not followed by its end.
     """
@@ -39,17 +42,40 @@ def fill(text: str, tables: dict[str, pd.DataFrame], studies: list[str], place: 
     return "".join(parts) + text[done:]
 
 
-def _snippet(name: str, where: str, tables: dict, studies: list[str]) -> str:
+def _snippet(name: str, where: str, tables: dict, studies: dict[str, Study]) -> str:
     kind, _, study = name.partition(" ")
     if kind == "summary":
         if study not in studies:
             raise BenchError(f"{where}: unknown study {study!r}{did_you_mean(study, studies)}")
         return _summary(tables["summary"][tables["summary"]["study"] == study])
+    if name == "studies":
+        return _studies(studies.values(), tables["not_run"])
     if name == "verdicts":
         return _verdicts(tables["claims"]) if len(tables["runs"]) else NONE
     if name == "speed":
         return _speed(tables["speed"])
-    raise BenchError(f"{where}: expected summary STUDY, verdicts or speed")
+    raise BenchError(f"{where}: expected summary STUDY, studies, verdicts or speed")
+
+
+def _studies(studies: Iterable[Study], not_run: pd.DataFrame) -> str:
+    missing = dict(zip(not_run["study"], not_run["missing"], strict=True))
+    where = {"run": "anywhere", "on-request": "anywhere, on request", "skip": "GPU"}
+    lines = []
+    for study in studies:
+        archs = list(dict.fromkeys(run.arch for run in study.runs))
+        datasets = dict.fromkeys(run.dataset["name"] for run in study.runs)
+        count = len(study.runs)
+        lines.append(
+            [
+                study.name,
+                study.question,
+                f"{', '.join(datasets)}; {', '.join(archs[:2])}{f' and {len(archs) - 2} more' if len(archs) > 2 else ''}",
+                str(count),
+                str(count - missing.get(study.name, 0)),
+                where[study.without_gpu],
+            ]
+        )
+    return _table(["study", "question", "data; networks", ">runs", ">committed", "where"], lines)
 
 
 def _summary(rows: pd.DataFrame) -> str:

@@ -170,8 +170,8 @@ def test_speed_tables_are_replaced_by_device(root, tmp_path):
 
 def test_documents_mark_runs_that_are_not_private(shipped):
     runs = spec.resolve(shipped)["learning-rate"].runs
-    _, made, _ = reference.build(shipped, {run.id: record for run, record in zip(runs, promoted(runs), strict=True)})
-    text = snippets.fill("<!-- reference: summary learning-rate --><!-- end -->", made, list(shipped["studies"]), "d.md")
+    studies, made, _ = reference.build(shipped, {run.id: record for run, record in zip(runs, promoted(runs), strict=True)})
+    text = snippets.fill("<!-- reference: summary learning-rate --><!-- end -->", made, studies, "d.md")
     assert "| recipe | variant | ε |" in text
     assert text.count("(**not private**)") == 8
     assert "| proxy-lr-1 | scalenorm (**not private**) | 8 | 1 |" in text
@@ -181,7 +181,7 @@ def test_documents_mark_runs_that_are_not_private(shipped):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a\n<!-- reference: sumary quick --><!-- end -->", r"d\.md:2: .*: expected summary STUDY, verdicts or speed"),
+        ("a\n<!-- reference: sumary quick --><!-- end -->", r"d\.md:2: .*: expected summary STUDY, studies, verdicts or speed"),
         ("<!-- reference: summary quik --><!-- end -->", r"d\.md:1: .*: unknown study 'quik' \(did you mean 'quick'\?\)"),
         ("<!-- reference: speed -->\n", r"d\.md:1: .*: no <!-- end --> follows"),
         ("<!-- reference: speed -->\n<!-- reference: speed -->", r"d\.md:2: .*: the mark before it has no end"),
@@ -189,9 +189,9 @@ def test_documents_mark_runs_that_are_not_private(shipped):
     ],
 )
 def test_wrong_marks_get_a_sentence(shipped, text, expected):
-    _, made, _ = reference.build(shipped, {})
+    studies, made, _ = reference.build(shipped, {})
     with pytest.raises(BenchError, match=expected):
-        snippets.fill(text, made, list(shipped["studies"]), "d.md")
+        snippets.fill(text, made, studies, "d.md")
 
 
 def test_verbs(root, made, quick, monkeypatch, capsys):
