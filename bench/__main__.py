@@ -50,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     train = verb("train", "train one run and write its record; exit code 0 also when it diverged, which the record states")
     which = train.add_mutually_exclusive_group(required=True)
     which.add_argument("run", nargs="?", help="an id that `runs` prints")
+    which.add_argument("--study", help="every run of it that is missing, seed by seed; several processes share the work")
     which.add_argument("--run-json", metavar="JSON", help="the specification itself, as a record holds it under `run`")
+    train.add_argument("--epsilon", type=float, help="with --study: only its runs at this epsilon")
     train.add_argument("--noise", type=Path, help="what `calibrate` wrote (default: calibrate now)")
     train.add_argument("--out", type=Path, help="default: the run's path under results/runs")
 

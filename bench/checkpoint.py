@@ -4,9 +4,12 @@ Never a rule's output, since Snakemake deletes those of a failed job. A checkpoi
 the run's numbers, so an edited variant or changed code never resumes an old state.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -23,6 +26,18 @@ class Checkpoint:
     def __init__(self, run: Run, noise_multiplier: float, folder: Path = FOLDER):
         key = f"{run.json()}\n{noise_multiplier!r}\n{source_digest()}\n{torch.__version__}"
         self.path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[bool]:
+        """Whether no other process is training the run. The kernel frees the lock, however a process ends."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.with_suffix(".lock").open("a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
 
     def save(self, state: dict) -> None:
         """Writes `state`, tensors and plain values, by rename; the first line of the file is the digest of the rest."""
@@ -48,6 +63,7 @@ class Checkpoint:
         return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
 
     def delete(self) -> None:
-        self.path.unlink(missing_ok=True)
+        for file in (self.path, self.path.with_suffix(".lock")):
+            file.unlink(missing_ok=True)
         for partial in self.path.parent.glob(f"{self.path.stem}.*.partial"):  # of processes that were killed
             partial.unlink(missing_ok=True)

@@ -2,21 +2,12 @@
 
 import json
 import math
-import os
-import shlex
-import signal
-import sys
-import time
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import BenchError, lease, machine, records, spec
+from bench import BenchError, machine, records, spec
 from bench import config as configuration
 
 RESULTS = Path("results")
-STOPPED = 75  # EX_TEMPFAIL: try again; Snakemake's --retries and Slurm do
-INTERRUPTED = 130
 
 
 def check(config: Path) -> None:
@@ -57,10 +48,8 @@ def _left(study: spec.Study, found: list[dict], missing: dict, content: dict) ->
 
 
 def runs(config: Path, study: str | None) -> None:
-    studies = spec.resolve(configuration.load(config))
-    if study is not None and study not in studies:
-        raise BenchError(f"unknown study {study!r}{configuration.did_you_mean(study, studies)}")
-    for run in _unique(studies if study is None else {study: studies[study]}):
+    content = configuration.load(config)
+    for run in _unique(spec.resolve(content) if study is None else {study: _study(content, study)}):
         print(run.id, run.path)
 
 
@@ -111,67 +100,38 @@ def calibrate(config: Path, recipe: str, epsilon: float, out: Path | None) -> No
 
 
 def train(
-    config: Path, run: str | None, run_json: str | None, noise: Path | None, out: Path | None, stop_after: float | None
+    config: Path,
+    run: str | None,
+    run_json: str | None,
+    study: str | None,
+    epsilon: float | None,
+    noise: Path | None,
+    out: Path | None,
+    stop_after: float | None,
 ) -> int:
-    stop = _StopSignals(stop_after)
     content = configuration.load(config)
+    if (epsilon is not None and study is None) or (study is not None and (noise or out)):
+        raise BenchError("--epsilon goes with --study, --noise and --out with a single run")
     if run_json is not None:
-        chosen = spec.Run.from_json(run_json)
+        chosen = [spec.Run.from_json(run_json)]
+        _dataset(content, chosen[0].recipe["dataset"])
+    elif study is not None:
+        chosen = [item for item in _study(content, study).runs if epsilon in (None, item.epsilon)]
+        if not chosen:
+            raise BenchError(f"study {study} has no runs at epsilon {spec.epsilon_text(epsilon)}")
     else:
         known = {item.id: item for item in _unique(spec.resolve(content))}
         if run not in known:
             raise BenchError(f"unknown run {run!r}{configuration.did_you_mean(run, known)}; `runs` lists them")
-        chosen = known[run]
-    data = _load(content, chosen.recipe["dataset"])
+        chosen = [known[run]]
 
-    from bench import train as training
-    from bench.checkpoint import Checkpoint
-    from bench.recipe import noise_of
+    from bench import runner
 
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    if noise is not None:
-        sigma = _json(noise)["noise_multiplier"]
-    else:
-        sigma = noise_of(chosen, len(data.train_labels))["noise_multiplier"]
-    checkpoint = Checkpoint(chosen, sigma)
-    try:
-        with _gpu(content["machine"]):
-            record = training.train(chosen, data, sigma, content["machine"], _show(chosen.id), checkpoint, stop)
-    except training.Stopped as stopped:
-        print(f"{chosen.id}: {stopped}", file=sys.stderr)
-        return INTERRUPTED if stop.interrupted else STOPPED
-    commit, dirty = machine.commit()
-    record["provenance"] = {
-        "commit": commit,
-        "dirty": dirty,
-        "source_digest": machine.source_digest(),
-        "command": f"python -m bench train {shlex.quote(chosen.id)}",
-        "started": started,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    records.write(record, out or chosen.path)
-    checkpoint.delete()
-    result = record["result"]
-    outcome = f"{result['accuracy']:.2f} %" if record["status"] == "completed" else f"diverged, {result['reason']}"
-    print(f"{chosen.id}: {outcome} after {record['cost']['seconds']:.0f} s")
-    return 0
-
-
-class _StopSignals:
-    """Says, when called, whether to stop: `seconds` are over, or SIGTERM or Ctrl-C came (a second Ctrl-C does not wait)."""
-
-    def __init__(self, seconds: float | None):
-        self.deadline = math.inf if seconds is None else time.monotonic() + seconds
-        self.asked = self.interrupted = False
-        signal.signal(signal.SIGTERM, self._ask)
-        signal.signal(signal.SIGINT, self._ask)
-
-    def _ask(self, number: int, frame) -> None:
-        self.asked, self.interrupted = True, number == signal.SIGINT
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def __call__(self) -> bool:
-        return self.asked or time.monotonic() > self.deadline
+    stop = runner.Stop(stop_after)
+    sigma = None if noise is None else _json(noise)["noise_multiplier"]
+    # seed by seed, so that pairs are complete early
+    order = sorted(chosen, key=lambda item: item.seed)
+    return runner.train_runs(order, content, stop, missing_only=study is not None, sigma=sigma, out=out)
 
 
 def summarise(config: Path) -> None:
@@ -202,18 +162,6 @@ def report(config: Path, out: Path) -> None:
 
     content = configuration.load(config)
     page.write(content, spec.resolve(content), out)
-
-
-@contextmanager
-def _gpu(settings: dict):
-    """Leases the GPU of a run that uses one, and shows this process no other. To be entered before torch asks CUDA."""
-    if not machine.uses_gpu(settings):
-        yield
-        return
-    with lease.gpu(settings["runs_per_gpu"]) as name:
-        if name is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = name
-        yield
 
 
 def promote(config: Path, study: list[str], speed: bool) -> None:
@@ -293,25 +241,11 @@ def _runs_of(table, config: Path, study: str | None):
     return table[[arm in planned for arm in arms]]
 
 
-def _show(name: str):
-    """A live line on a terminal, a line per evaluation elsewhere."""
-    live = sys.stderr.isatty()
-
-    def show(progress) -> None:
-        if not live and progress.accuracy is None:
-            return
-        minutes, seconds = divmod(round(progress.seconds_left), 60)
-        line = (
-            f"{name}  step {progress.step}/{progress.steps}  eps {progress.epsilon:.3g}  "
-            f"loss {progress.train_loss:.3f}  {progress.images_per_second:.0f} img/s  {minutes}:{seconds:02d} left"
-        )
-        if progress.accuracy is not None:
-            line += f"  test {progress.accuracy:.2f} %"
-        print(f"\r\033[K{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
-        if live and progress.step == progress.steps:
-            print(file=sys.stderr)
-
-    return show
+def _study(content: dict, name: str) -> spec.Study:
+    studies = spec.resolve(content)
+    if name not in studies:
+        raise BenchError(f"unknown study {name!r}{configuration.did_you_mean(name, studies)}")
+    return studies[name]
 
 
 def _dataset(content: dict, name: str) -> dict:

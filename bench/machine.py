@@ -1,5 +1,6 @@
 """What this machine is and can do, and where its code comes from. No torch unless a run asks for its device."""
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -84,13 +85,19 @@ def cpu_name() -> str:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, MiB."""
+    """Largest resident memory of this process so far, or since `forget_peak_memory`, MiB."""
     try:  # getrusage would report the parent's peak, which a process inherits when it is forked
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
     except (OSError, StopIteration):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (2**20 if platform.system() == "Darwin" else 1024)
+
+
+def forget_peak_memory() -> None:
+    """Lets `peak_memory_mb` start anew, where the system can (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def commit() -> tuple[str, bool]:

@@ -18,7 +18,7 @@ from bench.dp.admission import admit
 from bench.dp.gradients import ENGINES, NotPrivate
 from bench.dp.optimizer import NonFiniteGradient, Optimizer
 from bench.dp.sampling import generator, poisson_batch
-from bench.machine import describe, peak_memory_mb, uses_gpu
+from bench.machine import describe, forget_peak_memory, peak_memory_mb, uses_gpu
 from bench.spec import Run
 
 TEST_BATCH = 1000
@@ -61,6 +61,7 @@ class Trainer:
 
     def __init__(self, run: Run, dataset: Dataset, noise_multiplier: float, machine: dict):
         torch.set_num_threads(machine["threads"])
+        forget_peak_memory()
         self.run, self.recipe, self.device = run, run.recipe, device_of(machine)
         self.private = math.isfinite(run.epsilon)
         self.dataset = dataset.to(self.device)
@@ -70,6 +71,8 @@ class Trainer:
         if self.private:
             admit(self.network, shape)
         self.network.to(self.device)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
         recipe.set_precision(run.setting("precision"), self.network, self.device)
         parameters = [p for _, p in models.named_parameters(self.network)]
         self.generators = {purpose: generator(run.seed, purpose) for purpose in ("batches", "augmentation")}

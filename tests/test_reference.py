@@ -181,7 +181,10 @@ def test_documents_mark_runs_that_are_not_private(shipped):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a\n<!-- reference: sumary quick --><!-- end -->", r"d\.md:2: .*: expected summary STUDY, studies, verdicts or speed"),
+        (
+            "a\n<!-- reference: sumary quick --><!-- end -->",
+            r"d\.md:2: .*: expected summary STUDY, studies, verdicts or speed",
+        ),
         ("<!-- reference: summary quik --><!-- end -->", r"d\.md:1: .*: unknown study 'quik' \(did you mean 'quick'\?\)"),
         ("<!-- reference: speed -->\n", r"d\.md:1: .*: no <!-- end --> follows"),
         ("<!-- reference: speed -->\n<!-- reference: speed -->", r"d\.md:2: .*: the mark before it has no end"),
