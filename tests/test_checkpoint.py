@@ -79,7 +79,7 @@ def _run(run, dataset, folder):
 @pytest.mark.parametrize("recipe", kinds())
 def test_a_run_killed_at_twenty_random_moments_ends_in_the_same_record(recipe, tmp_path):
     run, dataset = small(recipe)
-    run = dataclasses.replace(run, recipe=run.recipe | {"steps": 40, "evaluate_every": 5})
+    run = dataclasses.replace(run, recipe=run.recipe | {"steps": 20, "evaluate_every": 5})
     start = time.perf_counter()
     whole = numbers(train.train(run, dataset, 1.5, ALWAYS))
     about = time.perf_counter() - start
