@@ -24,7 +24,10 @@ from bench.spec import Run
 TEST_BATCH = 1000
 SCALE_MIXING_IMAGES = 512
 WATCH_EVERY = 0.5  # seconds
-PROBE_PIXELS = 128 * 32 * 32  # of a probing step
+CPU_IMAGES = 128
+PROBE_PIXELS = CPU_IMAGES * 32 * 32  # of a probing step
+# (arch, views) -> samples that fitted into this process' GPU, where more did not
+FITS: dict[tuple[str, int], int] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +90,18 @@ class Trainer:
         self.schedule = recipe.make_schedule(run, self.optimizer.original_optimizer)
         self.engine = (ENGINES[machine["engine"]] if self.private else NotPrivate)(self.network, self.optimizer)
         self.average = Average(parameters, run.setting("ema")) if run.setting("ema") else None
-        # statistics of a batch norm are those of the whole logical batch
-        self.physical = self.train_size if run.model.mixes_samples else machine["physical_batch"]
+        self.physical = self._first_physical_batch(machine["physical_batch"])
         self.step = self.images = self.since = 0  # steps taken, images seen, of them since the last evaluation
         self.loss = torch.zeros((), dtype=torch.float64, device=self.device)  # their sum since the last evaluation
         self.seconds, self.curve = 0.0, []
+
+    def _first_physical_batch(self, images: int | str) -> int:
+        """Samples in memory at once, to begin with, where `machine.physical_batch` is `images`."""
+        if self.run.model.mixes_samples:
+            return self.train_size  # statistics of a batch norm are those of the whole logical batch
+        if images == "auto" and self.device.type == "cuda":  # all at once, unless that did not fit before
+            return FITS.get((self.run.arch, self.run.setting("views")), self.train_size)
+        return max(1, (CPU_IMAGES if images == "auto" else images) // self.run.setting("views"))
 
     def take_step(self) -> None:
         """One step on one Poisson batch; NonFiniteGradient leaves the model as it was."""
@@ -127,7 +137,8 @@ class Trainer:
             except torch.OutOfMemoryError:
                 if self.physical == 1 or self.run.model.mixes_samples:
                     raise BenchError("out of GPU memory with the smallest possible batch; take a GPU with more") from None
-                self.physical = math.ceil(self.physical / 2)
+                self.physical = math.ceil(min(self.physical, len(batch)) / 2)
+                FITS[self.run.arch, self.run.setting("views")] = self.physical
             torch.cuda.empty_cache()  # after the handler, whose traceback keeps tensors alive
 
     @property
@@ -338,7 +349,7 @@ def probe(run: Run, machine: dict) -> float:
     )
     engine = ENGINES[machine["engine"]](network, optimizer)
     # large networks and several views: one sample or few tell as much as a full batch
-    n = max(1, min(machine["physical_batch"], PROBE_PIXELS // (run.setting("views") * size**2)))
+    n = max(1, PROBE_PIXELS // (run.setting("views") * size**2))
     images = torch.randn(n, run.setting("views"), channels, size, size, device=device)
     labels = torch.zeros(n, dtype=torch.long, device=device)
     for _ in range(2):  # the first one warms up

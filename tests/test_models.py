@@ -91,7 +91,7 @@ def de_et_al(p, x, depth, order="relu-norm", shortcut="relu-norm", scalenorm=Fal
             x = x + skip
             if scalenorm:
                 x = norm(x, f"{block}.at_sum")
-    x = before(x, "last", order)
+    x = before(x, "last", "relu-norm")
     return F.linear(x.mean((2, 3)), p["head.weight"], p["head.bias"])
 
 

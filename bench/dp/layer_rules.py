@@ -250,15 +250,22 @@ def weigh(g: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
 
 def per_sample_weight(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
     """Gradient of a convolution's weight per sample, (n, C_out, C_in, k, k)."""
+    return (_one_by_one if x.device.type == "cpu" else _all_at_once)(layer, x, g, n)
+
+
+def _one_by_one(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
+    """For a CPU: oneDNN's convolutions outrun matrix products, and a sample stays in the cache."""
     x, g = x.unflatten(0, (n, -1)), g.unflatten(0, (n, -1))
-    if x.device.type == "cpu":
-        # one sample at a time: oneDNN's convolutions outrun matrix products, and the sample stays in the cache
-        gradients = g.new_empty(n, *layer.weight.shape)
-        for i in range(n):
-            gradients[i] = _convolution_backward(layer, layer.weight, x[i], g[i], (False, True))[1]
-        return gradients
-    patches = unfold(x.flatten(0, 1), layer.kernel_size, padding=layer.padding, stride=layer.stride)  # (N, C_in k k, T)
-    per_view = g.flatten(0, 1).flatten(2) @ patches.mT  # (N, C_out, C_in k k)
+    gradients = g.new_empty(n, *layer.weight.shape)
+    for i in range(n):
+        gradients[i] = _convolution_backward(layer, layer.weight, x[i], g[i], (False, True))[1]
+    return gradients
+
+
+def _all_at_once(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
+    """For a GPU: few large products instead of many small launches."""
+    patches = unfold(x, layer.kernel_size, padding=layer.padding, stride=layer.stride)  # (N, C_in k k, T)
+    per_view = g.flatten(2) @ patches.mT  # (N, C_out, C_in k k)
     return per_view.unflatten(0, (n, -1)).sum(1).view(n, *layer.weight.shape)
 
 

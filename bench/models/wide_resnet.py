@@ -28,7 +28,8 @@ class WideResNet(nn.Module):
     WRN-depth-width (Zagoruyko & Komodakis 2016) with De et al.'s choices: activation before norm (option `order`; the
     replication of ACSAC 2024 compares the orders, of the shortcut's convolution separately: `shortcut`), weight
     standardisation, a convolution in the shortcut of every stage's first block, biases everywhere. No norm or activation
-    follows a sum or the first convolution. Without weight standardisation the convolutions are plain ones with bias, their
+    follows a sum or the first convolution. Before the pooling comes activation, then norm, whatever the order of the blocks,
+    as in the replication (its `order2`). Without weight standardisation the convolutions are plain ones with bias, their
     weights as in TAN (facebookresearch/tan) of variance 1 / fan_in. Strided convolutions pad both sides, as in TAN; JAX's
     pad one side only.
 
@@ -46,7 +47,7 @@ class WideResNet(nn.Module):
                 blocks.append(_block(c, 2 ** (3 + stage) * width, i == 0, stage, model, activation))
                 c = 2 ** (3 + stage) * width
             self.add_module(f"stage{stage}", nn.Sequential(*blocks))
-        self.last = Preactivation(model.options["order"], c, model, activation)
+        self.last = Preactivation("relu-norm", c, model, activation)
         self.head = nn.Linear(c, classes)
 
     @staticmethod

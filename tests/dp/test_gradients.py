@@ -39,7 +39,7 @@ def optimizer_of(network, clip_norm, sigma=0.0, batch=4.0, seed=0):
     parameters = [p for _, p in models.named_parameters(network)]
     return Optimizer(
         torch.optim.SGD(parameters, lr=1.0), noise_multiplier=sigma, max_grad_norm=clip_norm,
-        expected_batch_size=batch, generator=generator(seed, "noise"),
+        expected_batch_size=batch, generator=generator(seed, "noise", parameters[0].device),
     )  # fmt: skip
 
 
@@ -86,6 +86,20 @@ def test_clipped_sum(engine, arch, variant, views):
         assert loss == pytest.approx(
             sum(cross_entropy(network(v), y.repeat(views)).item() for v, y in zip(images, labels, strict=True))
         )
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.parametrize("views", [1, 4])
+@pytest.mark.parametrize(("arch", "variant"), CASES)
+def test_clipped_sum_on_a_gpu(arch, variant, views):
+    network = network_of(arch, variant)
+    images, labels = batch_of(5, views)
+    gradients = alone(network, images, labels)
+    clip_norm = gradients.norm(dim=1).median().item()
+    expected = clipped_sum(gradients, clip_norm)
+    found, _ = summed(network.cuda(), ENGINES["fast"], images.cuda(), labels.cuda(), clip_norm, 2)
+    assert (found.cpu() - expected).norm() < EXACT * expected.norm()
 
 
 @pytest.mark.parametrize("engine", ENGINES)

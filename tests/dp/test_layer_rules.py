@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench.dp import layer_rules
 from bench.dp.layer_rules import RULES, ConvRule, LinearRule, WSConvRule, weigh
 from bench.layers import Scalar, WSConv2d
 from tests.dp.test_gradients import EXACT
@@ -62,6 +63,13 @@ def test_forward_and_gradients(make, shape, views):
     found = dict(rule.per_sample(layer, saved, g, 4))
     for p, gradients in zip(layer.parameters(), expected, strict=True):
         assert (found[p] - gradients).norm() < EXACT * gradients.norm()
+
+
+@pytest.mark.parametrize("keys", CONVOLUTIONS, ids=str)
+def test_the_way_of_a_gpu_forms_the_same_gradients(keys, views):
+    layer, x, g, expected = case(lambda: nn.Conv2d(5, 6, **keys), (5, 8, 8), views)
+    found = layer_rules._all_at_once(layer, x, g, 4)
+    assert (found - expected[0]).norm() < EXACT * expected[0].norm()
 
 
 @pytest.mark.parametrize(("make", "shape"), [c for c in LAYERS if "conv" in c.id or "linear" in c.id])
