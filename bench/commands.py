@@ -13,12 +13,15 @@ RESULTS = Path("results")
 def check(config: Path) -> None:
     content = configuration.load(config)
     studies = spec.resolve(content)
+
+    from bench import estimate
+
     gpu = machine.uses_gpu(content["machine"])
     rows = [("study", "runs", "done", "here", "about", "question")]
     for study in studies.values():
         found, missing = records.collect(list(study.runs))
         status = "runs" if gpu or study.without_gpu == "run" else study.without_gpu.replace("skip", "needs a GPU")
-        about = _left(study, found, missing, content) if status != "needs a GPU" else "-"
+        about = estimate.left(study, found, missing, content["machine"]) if status != "needs a GPU" else "-"
         rows.append((study.name, str(len(study.runs)), str(len(found)), status, about, study.question))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for row in rows:
@@ -27,24 +30,6 @@ def check(config: Path) -> None:
         f"\n{len({run.id for study in studies.values() for run in study.runs})} runs in all; about: time of the missing ones,"
     )
     print("from the records of the study, or where it has none from a few steps timed just now; one run at a time.")
-
-
-def _left(study: spec.Study, found: list[dict], missing: dict, content: dict) -> str:
-    if not missing:
-        return "done"
-    if found:
-        times = sorted(record["cost"]["seconds"] for record in found)
-        seconds = times[len(times) // 2] * len(missing)
-    else:
-        from bench import train
-
-        speed: dict[str, float] = {}  # one probe an arch
-        seconds = 0.0
-        for run in study.runs:
-            if run.arch not in speed:
-                speed[run.arch] = train.probe(run, content["machine"])
-            seconds += run.recipe["batch_size"] * run.recipe["steps"] / speed[run.arch]
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def runs(config: Path, study: str | None) -> None:

@@ -93,7 +93,7 @@ class Model:
 
 
 # What a recipe means where it does not say. A key that says the same is left out of a run's identity, so that a new key
-# with its default retrains nothing.
+# with its default retrains nothing. Another default needs another RESULTS_VERSION.
 RECIPE_DEFAULTS = {
     "views": 1,  # augmented copies of an image that make one sample
     "padding": "symmetric",  # of the random crop

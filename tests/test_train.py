@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from bench import BenchError, data, models, recipe, records, spec, train
+from bench import BenchError, data, models, recipe, records, spec, train, trainer
 from bench.checkpoint import Checkpoint
 from tests.factory import SMALL_ARCHS
 
@@ -75,10 +75,10 @@ def test_the_physical_batch_changes_rounding_only(tiny):
 def test_variants_see_equal_batches(tiny, shipped, monkeypatch):
     run, dataset = tiny
     seen: dict[str, list] = {}
-    real = train.poisson_batch
+    real = trainer.poisson_batch
     for variant in ("baseline", "scalenorm"):
         draws = seen.setdefault(variant, [])
-        monkeypatch.setattr(train, "poisson_batch", lambda *a, draws=draws: draws.append(real(*a)) or draws[-1])
+        monkeypatch.setattr(trainer, "poisson_batch", lambda *a, draws=draws: draws.append(real(*a)) or draws[-1])
         chosen = dataclasses.replace(run, variant=variant, model=spec.model_of(shipped, run.arch, variant))
         train.train(chosen, dataset, 1.5, MACHINE)
     assert len(seen["baseline"]) == 5
@@ -164,15 +164,15 @@ def test_a_batch_larger_than_the_data_is_refused(shipped):
 def test_cuda_without_a_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BenchError, match="sees no CUDA GPU"):
-        train.device_of(MACHINE | {"device": "cuda"})
+        trainer.device_of(MACHINE | {"device": "cuda"})
 
 
 def test_evaluate_counts_every_test_image(tiny, monkeypatch):
     run, dataset = tiny
     network = models.build(run.model, 1, 10)
-    whole = train.evaluate(network, dataset)
-    monkeypatch.setattr(train, "TEST_BATCH", 7)
-    assert train.evaluate(network, dataset) == pytest.approx(whole)
+    whole = trainer.evaluate(network, dataset)
+    monkeypatch.setattr(trainer, "TEST_BATCH", 7)
+    assert trainer.evaluate(network, dataset) == pytest.approx(whole)
 
 
 @pytest.mark.parametrize("arch", SMALL_ARCHS)
@@ -185,12 +185,12 @@ def test_every_variant_trains_on_every_family(tiny, shipped, arch):
         model = spec.model_of(shipped, arch, variant)
         epsilon = math.inf if model.mixes_samples else 8.0
         chosen = dataclasses.replace(run, variant=variant, model=model, epsilon=epsilon)
-        trainer = train.Trainer(chosen, dataset, 1.5 if epsilon == 8 else 0.0, MACHINE | {"engine": "fast"})
-        before = [p.detach().clone() for p in trainer.network.parameters()]
-        trainer.take_step()
-        trainer.take_step()
-        assert all(not torch.equal(p, q) for p, q in zip(trainer.network.parameters(), before, strict=True)), variant
-        assert math.isfinite(trainer.evaluate()["test_loss"])
+        made = trainer.Trainer(chosen, dataset, 1.5 if epsilon == 8 else 0.0, MACHINE | {"engine": "fast"})
+        before = [p.detach().clone() for p in made.network.parameters()]
+        made.take_step()
+        made.take_step()
+        assert all(not torch.equal(p, q) for p, q in zip(made.network.parameters(), before, strict=True)), variant
+        assert math.isfinite(made.evaluate()["test_loss"])
 
 
 def test_split_fills_batches_of_one_shape_and_leaves_nothing_out():
@@ -198,7 +198,7 @@ def test_split_fills_batches_of_one_shape_and_leaves_nothing_out():
     for n in (0, 1, 63, 64, 100):
         batch = torch.arange(n)
         for expected in (None, 64.0):
-            parts = list(train.split(batch, draws[:n], 40, expected))
+            parts = list(trainer.split(batch, draws[:n], 40, expected))
             kept = [mask.bool() if mask is not None else torch.ones(len(part), dtype=bool) for part, _, mask in parts]
             indices = [part[keep] for (part, _, _), keep in zip(parts, kept, strict=True)]
             assert torch.equal(torch.cat([*indices, batch[:0]]), batch)
@@ -212,7 +212,7 @@ def test_fixed_shapes_change_rounding_only(tiny, monkeypatch):
     run, dataset = tiny
     machine = MACHINE | {"engine": "fast", "physical_batch": 8}
     losses = [train.train(run, dataset, 1.5, machine)["result"]["loss"]]
-    monkeypatch.setattr(train.Trainer, "_fixed", True)
+    monkeypatch.setattr(trainer.Trainer, "_fixed", True)
     losses.append(train.train(run, dataset, 1.5, machine)["result"]["loss"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)  # as for the physical batch
 
@@ -221,7 +221,7 @@ def test_out_of_memory_halves_the_physical_batch_and_repeats_the_step(tiny, monk
     run, dataset = tiny
     run = dataclasses.replace(run, recipe=run.recipe | {"augmentation": "crop-flip", "views": 2})
     machine = MACHINE | {"engine": "fast"}
-    real = train.Trainer._views
+    real = trainer.Trainer._views
 
     def hungry(self, part, draws):
         if len(part) > 3:
@@ -229,15 +229,15 @@ def test_out_of_memory_halves_the_physical_batch_and_repeats_the_step(tiny, monk
         return real(self, part, draws)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train.Trainer, "_views", hungry)
-        patch.setattr(train, "FITS", {})
+        patch.setattr(trainer.Trainer, "_views", hungry)
+        patch.setattr(trainer, "FITS", {})
         record = train.train(run, dataset, 1.5, machine | {"physical_batch": 34})
         fits = record["machine"]["physical_batch"]
-        assert {(run.arch, 2): fits} == train.FITS
+        assert {(run.arch, 2): fits} == trainer.FITS
     assert fits in (2, 3)
     # the setting counts images, two views a sample
     assert numbers(record) == numbers(train.train(run, dataset, 1.5, machine | {"physical_batch": 2 * fits}))
-    monkeypatch.setattr(train.Trainer, "_views", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    monkeypatch.setattr(trainer.Trainer, "_views", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
     with pytest.raises(BenchError, match="out of GPU memory with the smallest possible batch"):
         train.train(run, dataset, 1.5, machine)
 
@@ -269,8 +269,8 @@ def test_views_change_the_run(tiny):
 
 def test_the_average_is_what_is_evaluated(tiny):
     run, dataset = tiny
-    plain = train.Trainer(run, dataset, 1.5, MACHINE)
-    averaged = train.Trainer(dataclasses.replace(run, recipe=run.recipe | {"ema": 0.5}), dataset, 1.5, MACHINE)
+    plain = trainer.Trainer(run, dataset, 1.5, MACHINE)
+    averaged = trainer.Trainer(dataclasses.replace(run, recipe=run.recipe | {"ema": 0.5}), dataset, 1.5, MACHINE)
     p, q = (next(t.network.parameters()) for t in (plain, averaged))
     expected = p.detach().clone()
     for t in range(5):
@@ -286,7 +286,7 @@ def test_the_average_is_what_is_evaluated(tiny):
     assert loss != plain.evaluate()["test_loss"]
     assert torch.equal(p, q)
     with averaged.average.in_place():
-        assert train.evaluate(averaged.network, averaged.dataset)[1] == loss
+        assert trainer.evaluate(averaged.network, averaged.dataset)[1] == loss
     record = train.train(averaged.run, dataset, 1.5, MACHINE)["result"]
     assert record["accuracy_without_average"] is not None
 
