@@ -56,12 +56,13 @@ class Fast:
         with _recording(self.layers, tape, anchor):
             loss = sample_losses(self.network, images, labels, mask).sum()
         torch.autograd.grad(loss, anchor)
-        norms = tape.squared_norms().sqrt()  # (n,)
-        factors = (self.optimizer.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
-        # a norm that overflows would silently drop its sample; NaN makes `finish_step` refuse the sum, without a wait here
-        factors = torch.where(torch.isfinite(norms), factors, torch.nan)
-        for p, total in tape.weighted_sums(factors):
-            p.summed_grad += total
+        with torch.no_grad():  # the weights are in the sums' arithmetic: a graph would keep every batch until the step
+            norms = tape.squared_norms().sqrt()  # (n,)
+            factors = (self.optimizer.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
+            # a norm that overflows would silently drop its sample; NaN makes `finish_step` refuse the sum
+            factors = torch.where(torch.isfinite(norms), factors, torch.nan)
+            for p, total in tape.weighted_sums(factors):
+                p.summed_grad += total
         return loss.detach()
 
 

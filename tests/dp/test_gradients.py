@@ -68,6 +68,7 @@ def summed(network, engine_class, images, labels, clip_norm, split):
     engine = engine_class(network, optimizer)
     optimizer.start_step()
     loss = sum(engine.accumulate(i, y).item() for i, y in zip(images.split(split), labels.split(split), strict=True))
+    assert not any(p.summed_grad.requires_grad for p in optimizer.params)  # a graph would keep every batch in memory
     return torch.cat([p.summed_grad.flatten() for p in optimizer.params]), loss
 
 
@@ -125,18 +126,19 @@ def test_float32(engine, arch):
     assert (found.double() - expected).norm() < 1e-5 * expected.norm()
 
 
-def test_bf16_clips_as_exactly_as_float32():
+@pytest.mark.parametrize("arch", ["resnet9-w8", "wrn10-1"])
+def test_bf16_clips_as_exactly_as_float32(arch):
     """The clipped gradient of one sample has the clip norm, though its activations carry 8 bits."""
-    network = network_of("resnet9-w8", "scalenorm", torch.float32)
+    network = network_of(arch, "scalenorm", torch.float32)
     network.forward = torch.autocast("cpu", torch.bfloat16)(network.forward)
-    exact = network_of("resnet9-w8", "scalenorm", torch.float32)
     images, labels = batch_of(3, 2, torch.float32)
     for views, label in zip(images, labels, strict=True):
         found, _ = summed(network, ENGINES["fast"], views[None], label[None], 0.01, 1)
         assert found.dtype == torch.float32
         assert found.norm().item() == pytest.approx(0.01, rel=1e-5)
-        whole, _ = summed(exact, ENGINES["fast"], views[None], label[None], 0.01, 1)
-        assert torch.nn.functional.cosine_similarity(found, whole, dim=0) > 0.99
+        # torch's own gradient differs in what it rounds to 8 bits: weight gradients, but not the outputs of norms
+        (gradient,) = alone(network, views[None], label[None])
+        assert (found / found.norm() - gradient / gradient.norm()).norm() < 2**-6
 
 
 @pytest.mark.parametrize("engine", ENGINES)
