@@ -9,7 +9,8 @@ import tempfile
 
 import pytest
 
-from bench import ROOT, BenchError, commands, lease, machine
+from bench import ROOT, BenchError, lease, machine
+from bench.__main__ import main
 
 HOLDER = """
 import signal, sys
@@ -105,11 +106,12 @@ def test_train_shows_torch_the_leased_gpu_only(tmp_path, monkeypatch, shipped):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def stop(*_, **__):
-        raise BenchError(f"GPU {os.environ['CUDA_VISIBLE_DEVICES']}")
+        raise RuntimeError(f"GPU {os.environ['CUDA_VISIBLE_DEVICES']}")
 
     monkeypatch.setattr(training, "train", stop)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest's own handlers stay
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(re.sub("device: auto", "device: cuda", (ROOT / "config.yaml").read_text()))
-    with lease.gpu(1) as held, pytest.raises(BenchError, match=r"^GPU 5$"):
+    with lease.gpu(1) as held, pytest.raises(RuntimeError, match=r"^GPU 5$"):
         assert held == "3"
-        commands.train(tmp_path / "config.yaml", "digits/resnet9-w8/baseline/epsinf/seed0", None, None, None)
+        main(["train", "digits/resnet9-w8/baseline/epsinf/seed0"])

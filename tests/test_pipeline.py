@@ -111,7 +111,7 @@ def test_adding_a_variant_trains_its_runs_only_and_removing_it_none(folder, conf
     [
         (lambda c: c["studies"]["quick"].update(seeds=2), {"train": 4, "summarise": 1, "report": 1, "all": 1}),
         (
-            lambda c: c["variants"]["scalenorm"]["sites"].update(sum={"groups": 4}),
+            lambda c: c["variants"]["scalenorm"]["sites"].update(sum={"groups": 2}),
             {"train": 2, "summarise": 1, "report": 1, "all": 1},
         ),
         (lambda c: c["recipes"]["digits"].update(clip_norm=2.0), {"train": 4, "summarise": 1, "report": 1, "all": 1}),

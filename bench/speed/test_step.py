@@ -13,7 +13,7 @@ from bench import config, machine
 from bench.speed.baselines import TIMED
 from bench.speed.step import Case, make_step
 
-ROUNDS = 7
+ROUNDS = 5
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 CASES = {
     "cpu": [Case("resnet9", 64), Case("resnet9", 256), Case("resnet9-w16", 128), Case("wrn16-4", 32), Case("wrn16-4", 8, 4)],
