@@ -137,6 +137,9 @@ def derived(config: Path, root: Path = ROOT, *, page: bool = True) -> tuple[dict
             files[Path("report/reference.html")] = text
     speed = root / SPEED
     quoted = made | {"speed": tables.read(speed, "restore it with `git checkout`") if speed.exists() else pd.DataFrame()}
+    quoted["searches"] = {
+        path.name.removesuffix("-search.jsonl"): records.read_lines(path) for path in (root / FOLDER).glob("*-search.jsonl")
+    }
     for path in DOCUMENTS:
         files[path] = snippets.fill((root / path).read_text(), quoted, studies, str(path))
     return files, outside

@@ -4,6 +4,7 @@
 <!-- reference: studies -->        a row a study: what it trains, where it runs, how many of its runs are committed
 <!-- reference: verdicts -->       a row a claim
 <!-- reference: speed -->          the speed table
+<!-- reference: search NAME -->    a row a run of the search that chose a recipe's values, best first
 <!-- end -->                       closes each of them; what stands between is made anew
 """
 
@@ -22,7 +23,7 @@ NONE = "No reference results yet."
 
 
 def fill(text: str, tables: dict[str, pd.DataFrame], studies: dict[str, Study], place: str) -> str:
-    """`text` with every snippet made anew from the `studies` and the `tables` summary, claims, runs, not_run and speed.
+    """`text` with every snippet made anew from `studies` and `tables`: summary, claims, runs, not_run, speed; searches.
 
     BenchError names `place`, the line and the mark that is unknown, or is not followed by its end.
     """
@@ -48,13 +49,17 @@ def _snippet(name: str, where: str, tables: dict, studies: dict[str, Study]) -> 
         if study not in studies:
             raise BenchError(f"{where}: unknown study {study!r}{did_you_mean(study, studies)}")
         return _summary(tables["summary"][tables["summary"]["study"] == study])
+    if kind == "search":
+        if study not in tables["searches"]:
+            raise BenchError(f"{where}: unknown search {study!r}{did_you_mean(study, tables['searches'])}")
+        return _search(tables["searches"][study])
     if name == "studies":
         return _studies(studies.values(), tables["not_run"])
     if name == "verdicts":
         return _verdicts(tables["claims"]) if len(tables["runs"]) else NONE
     if name == "speed":
         return _speed(tables["speed"])
-    raise BenchError(f"{where}: expected summary STUDY, studies, verdicts or speed")
+    raise BenchError(f"{where}: expected summary STUDY, studies, verdicts, speed or search NAME")
 
 
 def _studies(studies: Iterable[Study], not_run: pd.DataFrame) -> str:
@@ -133,6 +138,23 @@ def _speed(rows: pd.DataFrame) -> str:
     lines = [[significant(v, 4) if isinstance(v, float) else str(v) for v in row.values()] for row in rows.to_dict("records")]
     names = [f"{'>' if right else ''}{name.replace('_', ' ')}" for name, right in zip(rows, numeric, strict=True)]
     return _table(names, lines)
+
+
+def _search(found: list[dict]) -> str:
+    """Records of one network and variant that differ in batch size, steps, learning rate or clip norm."""
+    lines = []
+    for record in sorted(found, key=lambda record: -record["result"]["accuracy"]):
+        recipe = record["run"]["recipe"]
+        values = [
+            recipe["batch_size"],
+            recipe["steps"],
+            recipe["optimizer"]["lr"],
+            recipe["clip_norm"],
+            record["run"]["seed"],
+        ]
+        lines.append([*(f"{value:g}" for value in values), number(record["result"]["accuracy"])])
+    head = [">batch size", ">steps", ">learning rate", ">clip norm", ">seed", ">accuracy, %"]
+    return _table(head, lines) + f"\n\nData: {found[0]['data']['label']}. Device: {found[0]['machine']['device_name']}."
 
 
 def _epsilon(text: str) -> str:

@@ -168,6 +168,16 @@ def test_speed_tables_are_replaced_by_device(root, tmp_path):
     assert "| B | fast | 2 |\n| A | fast | 3 |" in reference.derived(CONFIG, root)[0][Path("README.md")]
 
 
+def test_searches_are_quoted_best_first(root, made):
+    (root / reference.FOLDER / "quick-search.jsonl").write_text(records.lines(made[:3]))
+    (root / "README.md").write_text("<!-- reference: search quick --><!-- end -->")
+    text = reference.derived(CONFIG, root, page=False)[0][Path("README.md")]
+    assert text.index("| 192 | 80 | 0.004 | 1 | 2 | 72.00 |") < text.index("| 192 | 80 | 0.004 | 1 | 0 | 70.00 |")
+    (root / "README.md").write_text("<!-- reference: search quik --><!-- end -->")
+    with pytest.raises(BenchError, match=r"unknown search 'quik' \(did you mean 'quick'\?\)"):
+        reference.derived(CONFIG, root, page=False)
+
+
 def test_documents_mark_runs_that_are_not_private(shipped):
     runs = spec.resolve(shipped)["learning-rate"].runs
     studies, made, _ = reference.build(shipped, {run.id: record for run, record in zip(runs, promoted(runs), strict=True)})
@@ -183,7 +193,7 @@ def test_documents_mark_runs_that_are_not_private(shipped):
     [
         (
             "a\n<!-- reference: sumary quick --><!-- end -->",
-            r"d\.md:2: .*: expected summary STUDY, studies, verdicts or speed",
+            r"d\.md:2: .*: expected summary STUDY, studies, verdicts, speed or search NAME",
         ),
         ("<!-- reference: summary quik --><!-- end -->", r"d\.md:1: .*: unknown study 'quik' \(did you mean 'quick'\?\)"),
         ("<!-- reference: speed -->\n", r"d\.md:1: .*: no <!-- end --> follows"),
