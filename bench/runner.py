@@ -51,6 +51,7 @@ def train_runs(
     processes can share the work. Otherwise BenchError when another process trains the very same run.
     """
     load = functools.cache(lambda name: data.load(name, content["datasets"][name]))
+    noises: dict[tuple, float] = {}  # (recipe, epsilon) -> noise multiplier: PLD takes half a minute to find one
     # of the code that was imported, whatever happens to the files meanwhile
     (commit, dirty), digest = machine.commit(), machine.source_digest()
     with _gpu(content["machine"]):
@@ -59,8 +60,10 @@ def train_runs(
                 continue
             started = _now()
             dataset = load(run.recipe["dataset"])
-            noise = noise_of(run, len(dataset.train_labels))["noise_multiplier"] if sigma is None else sigma
-            checkpoint = Checkpoint(run, noise)
+            budget = run.recipe_name, run.epsilon
+            if sigma is None and budget not in noises:
+                noises[budget] = noise_of(run, len(dataset.train_labels))["noise_multiplier"]
+            checkpoint = Checkpoint(run, noise := noises[budget] if sigma is None else sigma)
             with checkpoint.lock() as mine:
                 if missing_only and (not mine or _done(run)):
                     continue
