@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     report.add_argument("--out", type=Path, default=Path("report/report.html"), help="default: %(default)s")
 
     promote = verb("promote", "take finished runs into results/reference; refuses those of uncommitted sources")
-    promote.add_argument("--study", nargs="+", default=[], metavar="NAME", help="all finished runs of these studies")
+    promote.add_argument("--study", action="extend", nargs="+", default=[], metavar="NAME", help="their finished runs")
     promote.add_argument("--speed", action="store_true", help="the speed table results/speed.csv")
 
     verb(
