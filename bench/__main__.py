@@ -104,7 +104,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _duration(text: str) -> float:
-    return float(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
+    """Seconds of '90s', '9m' or '1.5h'."""
+    number, unit = text[:-1], {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    try:
+        return float(number) * unit
+    except (ValueError, TypeError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time; write 90s, 9m or 1.5h") from None
 
 
 def _rate(text: str) -> float:

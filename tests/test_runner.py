@@ -2,10 +2,13 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
+import yaml
 
 from bench import BenchError, machine, records, runner, spec
+from bench.__main__ import _duration, main
 from bench.checkpoint import Checkpoint
 from bench.recipe import noise_of
 
@@ -64,6 +67,26 @@ def test_stopped_in_the_middle_it_goes_on_there(runs, capsys):
     assert "3 of 4 runs are left; the same command goes on" in capsys.readouterr().err
     assert runner.train_runs(runs, content, NEVER, missing_only=True) == 0
     assert all(run.path.exists() for run in runs)
+
+
+def test_times_of_the_command_line(capsys):
+    assert [_duration(text) for text in ("90s", "9m", "1.5h")] == [90, 540, 5400]
+    for text in ("", "9", "m", "9x", "1:30"):
+        with pytest.raises(SystemExit):
+            main(["train", "--study", "quick", f"--stop-after={text}"])
+        assert f"{text!r} is not a time; write 90s, 9m or 1.5h" in capsys.readouterr().err
+
+
+def test_options_that_do_not_go_together(runs, capsys):
+    _, content = runs
+    Path("config.yaml").write_text(yaml.safe_dump(content))
+    assert main(["train", "--study", "quik"]) == 1
+    assert main(["train", "--study", "quick", "--epsilon", "5"]) == 1
+    assert main(["train", "x/y/z", "--epsilon", "8"]) == 1
+    printed = capsys.readouterr().err
+    assert "unknown study 'quik' (did you mean 'quick'?)" in printed
+    assert "study quick has no runs at epsilon 5" in printed
+    assert "--epsilon goes with --study" in printed
 
 
 def test_a_record_names_the_code_that_was_imported(runs, monkeypatch):
