@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench import BenchError, claims, records, stats
-from bench.spec import Study
+from bench.spec import Study, epsilon_text
 
 NAMES = ("runs", "summary", "claims", "not_run")
 # Read as text, where a parser would see numbers: '193e5' can be a digest, '2.10' a version.
@@ -49,7 +49,10 @@ def text(table: pd.DataFrame) -> str:
 def read(path: Path, way_out: str) -> pd.DataFrame:
     """The CSV at `path`, empty where it has no columns; BenchError with the `way_out` where it cannot be read."""
     try:
-        return pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""])
+        if "epsilon" in table:  # a table that was edited elsewhere may say 8.0
+            table["epsilon"] = table["epsilon"].map(lambda value: epsilon_text(float(value)))
+        return table
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
     except (OSError, ValueError) as error:

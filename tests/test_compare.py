@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from bench import BenchError, compare, records
+from bench import BenchError, compare, records, tables
 from tests.factory import record_of
 
 IMAGE = 100 / 360  # points that one test image of the digits is worth
@@ -201,3 +201,10 @@ def test_tables_that_cannot_be_compared(table):
     twice = table().iloc[[0, 0, 1]]
     with pytest.raises(BenchError, match="second table has a run twice: digits/resnet9-w8/baseline/3/0"):
         compare.compare(table(), twice)
+
+
+def test_an_epsilon_is_a_number_however_it_is_written(tmp_path):
+    (tmp_path / "a.csv").write_text("epsilon,x\n8,1\ninf,2\n7.42,3\n")
+    (tmp_path / "b.csv").write_text("epsilon,x\n8.0,1\ninf,2\n7.420,3\n")
+    first, second = (tables.read(tmp_path / name, "write it again") for name in ("a.csv", "b.csv"))
+    assert list(first["epsilon"]) == list(second["epsilon"]) == ["8", "inf", "7.42"]
