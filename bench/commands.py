@@ -152,16 +152,15 @@ def report(config: Path, out: Path) -> None:
 def promote(config: Path, study: list[str], speed: bool) -> None:
     from bench import reference
 
-    studies = spec.resolve(configuration.load(config))
+    content = configuration.load(config)
     new = {}
     for name in study:
-        if name not in studies:
-            raise BenchError(f"unknown study {name!r}{configuration.did_you_mean(name, studies)}")
-        found, _ = records.collect(list(studies[name].runs))
+        runs = list(_study(content, name).runs)
+        found, _ = records.collect(runs)
         if not found:
             raise BenchError(f"study {name}: no record here was made from this configuration; run `snakemake {name}` first")
         new |= {record["run"]["id"]: record for record in found}
-        print(f"{name}: {len(found)} of {len(studies[name].runs)} runs have finished")
+        print(f"{name}: {len(found)} of {len(runs)} runs have finished")
         for what, section, key in (("states of the sources", "provenance", "source_digest"), ("data sets", "data", "digest")):
             values = sorted({record[section][key][:12] for record in found})
             if len(values) > 1:
@@ -218,10 +217,8 @@ def _runs_of(table, config: Path, study: str | None):
     """The rows of `table` that `study` plans, or all of them."""
     if study is None:
         return table
-    studies = spec.resolve(configuration.load(config))
-    if study not in studies:
-        raise BenchError(f"unknown study {study!r}{configuration.did_you_mean(study, studies)}")
-    planned = {(run.recipe_name, run.arch, run.variant, spec.epsilon_text(run.epsilon)) for run in studies[study].runs}
+    runs = _study(configuration.load(config), study).runs
+    planned = {(run.recipe_name, run.arch, run.variant, spec.epsilon_text(run.epsilon)) for run in runs}
     arms = zip(*(table[name] for name in ("recipe", "arch", "variant", "epsilon")), strict=True)
     return table[[arm in planned for arm in arms]]
 

@@ -47,8 +47,7 @@ def set_precision(precision: str, network: torch.nn.Module, device: torch.device
     """
     if precision == "tf32" and device.type != "cuda":
         raise BenchError("precision: tf32 exists on CUDA GPUs only; use float32 or bf16 here")
-    # tf32 holds bf16 numbers exactly, so that per-sample norms of a bf16 pass lose nothing by it
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "float32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     if precision == "bf16":
         network.forward = torch.autocast(device.type, torch.bfloat16)(network.forward)
 

@@ -56,7 +56,10 @@ class Fast:
         with _recording(self.layers, tape, anchor):
             loss = sample_losses(self.network, images, labels, mask).sum()
         torch.autograd.grad(loss, anchor)
-        with torch.no_grad():  # the weights are in the sums' arithmetic: a graph would keep every batch until the step
+        with (
+            _float32(),
+            torch.no_grad(),
+        ):  # the weights are in the sums' arithmetic: a graph would keep every batch until the step
             norms = tape.squared_norms().sqrt()  # (n,)
             factors = (self.optimizer.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
             # a norm that overflows would silently drop its sample; NaN makes `finish_step` refuse the sum
@@ -102,6 +105,18 @@ class _Tape:
 
 
 @contextlib.contextmanager
+def _float32() -> Iterator[None]:
+    """Within, a GPU's products are not tf32: norms and sums are float32, whatever the passes are."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+@contextlib.contextmanager
 def _recording(layers: list[nn.Module], tape: _Tape, anchor: torch.Tensor) -> Iterator[None]:
     """Within, the layers compute as ever and report to the tape; `anchor` makes autograd visit the first of them, too."""
 
@@ -139,5 +154,6 @@ class _Recorded(torch.autograd.Function):
         rule = RULES[type(ctx.layer)]
         # the gradient of the input first: the tape may need the cache for itself
         below = rule.input_gradient(ctx.layer, saved, gradient) if ctx.needs_input_grad[0] else None
-        ctx.tape.receive(Use(ctx.layer, saved, gradient))
+        with _float32():
+            ctx.tape.receive(Use(ctx.layer, saved, gradient))
         return below, torch.zeros_like(gradient.flatten()[0]), None, None

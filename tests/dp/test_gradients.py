@@ -7,9 +7,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from bench import config, models, spec
+from bench.dp import fast
 from bench.dp.gradients import ENGINES, NotPrivate
 from bench.dp.optimizer import NonFiniteGradient, Optimizer
 from bench.dp.sampling import generator
+from bench.recipe import set_precision
 from tests.factory import SMALL_ARCHS
 
 CONFIG = config.load(config.ROOT / "config.yaml", local=False)
@@ -139,6 +141,28 @@ def test_bf16_clips_as_exactly_as_float32(arch):
         # torch's own gradient differs in what it rounds to 8 bits: weight gradients, but not the outputs of norms
         (gradient,) = alone(network, views[None], label[None])
         assert (found / found.norm() - gradient / gradient.norm()).norm() < 2**-6
+
+
+def test_norms_and_sums_are_never_tf32(monkeypatch):
+    """On a GPU tf32 would let a clipped gradient exceed the clip norm; the passes themselves may have it."""
+    seen = []
+    for name in ("receive", "squared_norms", "weighted_sums"):
+        real = getattr(fast._Tape, name)
+
+        def watched(self, *arguments, real=real):
+            seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+            return real(self, *arguments)
+
+        monkeypatch.setattr(fast._Tape, name, watched)
+    network = network_of("resnet9-w8", "baseline")
+    try:
+        set_precision("tf32", network, torch.device("cuda"))
+        summed(network, ENGINES["fast"], *batch_of(2, 1), 1.0, 2)
+        assert len(seen) > 10
+        assert set(seen) == {(False, False)}
+        assert torch.backends.cuda.matmul.allow_tf32
+    finally:
+        set_precision("float32", network, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
