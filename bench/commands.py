@@ -4,17 +4,19 @@ import json
 import math
 from pathlib import Path
 
-from bench import BenchError, machine, records, spec
-from bench import config as configuration
+from bench import BenchError, machine
+from bench.evidence import records
+from bench.plan import config as configuration
+from bench.plan import resolve, spec
 
 RESULTS = Path("results")
 
 
 def check(config: Path) -> None:
     content = configuration.load(config)
-    studies = spec.resolve(content)
+    studies = resolve.studies_of(content)
 
-    from bench import estimate
+    from bench.training import estimate
 
     gpu = machine.uses_gpu(content["machine"])
     rows = [("study", "runs", "done", "here", "about", "question")]
@@ -34,13 +36,13 @@ def check(config: Path) -> None:
 
 def runs(config: Path, study: str | None) -> None:
     content = configuration.load(config)
-    for run in _unique(spec.resolve(content) if study is None else {study: _study(content, study)}):
+    for run in _unique(resolve.studies_of(content) if study is None else {study: _study(content, study)}):
         print(run.id, run.path)
 
 
 def describe(config: Path, arch: str, variant: str, dataset: str) -> None:
     content = configuration.load(config)
-    model = spec.model_of(content, arch, variant)
+    model = resolve.model_of(content, arch, variant)
     channels = len(_dataset(content, dataset)["mean"])
 
     from bench import models
@@ -74,11 +76,11 @@ def dataset(config: Path, name: str, out: Path | None) -> None:
 
 def calibrate(config: Path, recipe: str, epsilon: float, out: Path | None) -> None:
     content = configuration.load(config)
-    candidates = [run for run in _unique(spec.resolve(content)) if run.recipe_name == recipe and run.epsilon == epsilon]
+    candidates = [run for run in _unique(resolve.studies_of(content)) if run.recipe_name == recipe and run.epsilon == epsilon]
     if not candidates:
         raise BenchError(f"no study trains recipe {recipe!r} at epsilon {spec.epsilon_text(epsilon)}; see `check`")
 
-    from bench.recipe import noise_of
+    from bench.training.recipe import noise_of
 
     size = len(_load(content, candidates[0].recipe["dataset"]).train_labels)
     _write(noise_of(candidates[0], size), out)
@@ -105,12 +107,12 @@ def train(
         if not chosen:
             raise BenchError(f"study {study} has no runs at epsilon {spec.epsilon_text(epsilon)}")
     else:
-        known = {item.id: item for item in _unique(spec.resolve(content))}
+        known = {item.id: item for item in _unique(resolve.studies_of(content))}
         if run not in known:
             raise BenchError(f"unknown run {run!r}{configuration.did_you_mean(run, known)}; `runs` lists them")
         chosen = [known[run]]
 
-    from bench import runner
+    from bench.training import runner
 
     stop = runner.Stop(stop_after)
     sigma = None if noise is None else _json(noise)["noise_multiplier"]
@@ -120,10 +122,10 @@ def train(
 
 
 def summarise(config: Path) -> None:
-    from bench import tables
+    from bench.evidence import tables
 
     content = configuration.load(config)
-    studies = spec.resolve(content)
+    studies = resolve.studies_of(content)
     made = tables.build(content, studies, records.collect, lambda study, missing: _why_not(study, missing, content))
     for name, table in made.items():
         records.write_text(tables.text(table), RESULTS / f"{name}.csv")
@@ -143,14 +145,14 @@ def _why_not(study: spec.Study, missing: dict, content: dict) -> str:
 
 
 def report(config: Path, out: Path) -> None:
-    from bench import report as page
+    from bench.report import page
 
     content = configuration.load(config)
-    page.write(content, spec.resolve(content), out)
+    page.write(content, resolve.studies_of(content), out)
 
 
 def promote(config: Path, study: list[str], speed: bool) -> None:
-    from bench import reference
+    from bench.report import reference
 
     content = configuration.load(config)
     new = {}
@@ -175,7 +177,7 @@ def promote(config: Path, study: list[str], speed: bool) -> None:
 
 def reference(config: Path) -> None:
     from bench import ROOT
-    from bench import reference as committed
+    from bench.report import reference as committed
 
     files, outside = committed.derived(config)
     for path, text in files.items():
@@ -188,8 +190,8 @@ def reference(config: Path) -> None:
 
 
 def compare(config: Path, first: Path, second: Path, study: str | None) -> int:
-    from bench import compare as comparison
-    from bench import tables
+    from bench.evidence import compare as comparison
+    from bench.evidence import tables
 
     for path in (first, second):
         if not path.exists():
@@ -224,7 +226,7 @@ def _runs_of(table, config: Path, study: str | None):
 
 
 def _study(content: dict, name: str) -> spec.Study:
-    studies = spec.resolve(content)
+    studies = resolve.studies_of(content)
     if name not in studies:
         raise BenchError(f"unknown study {name!r}{configuration.did_you_mean(name, studies)}")
     return studies[name]

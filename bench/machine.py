@@ -18,7 +18,8 @@ from bench import ROOT
 
 # The files that can change a run's numbers.
 RESULT_SOURCES = (
-    *("bench/layers.py", "bench/recipe.py", "bench/averaging.py", "bench/trainer.py", "bench/train.py"),
+    "bench/layers.py",
+    *(f"bench/training/{name}.py" for name in ("recipe", "averaging", "trainer", "loop")),
     *("bench/models", "bench/data", "bench/dp"),
 )
 # Committed results and prose, which no run reads: taking results in must not make the next run one of uncommitted sources.

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from bench import config, spec
+from bench.plan import config, resolve
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -26,4 +26,4 @@ def shipped(_shipped):
 def quick(shipped):
     """The runs of study quick, by id, at a size that tests can count: 4 variants, 3 epsilons, 3 seeds."""
     shipped["studies"]["quick"] |= {"epsilons": [3, 8, float("inf")], "seeds": 3}
-    return {run.id: run for run in spec.resolve(shipped)["quick"].runs}
+    return {run.id: run for run in resolve.studies_of(shipped)["quick"].runs}

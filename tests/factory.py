@@ -1,6 +1,6 @@
 """Records made up for tests of what reads records, and small archs of every family."""
 
-from bench import spec
+from bench.plan import spec
 
 _WRN = {"family": "wide_resnet", "depth": 10, "width": 1, "weight_standardisation": True, "norm": {"groups": 16}}
 _WRN |= {"order": "relu-norm", "shortcut": "relu-norm", "activation": "relu"}

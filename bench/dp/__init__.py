@@ -1,1 +1,4 @@
-"""The mechanism: sampling, clipped gradient sums, noise, accounting, and the test that admits a network."""
+"""The mechanism: a network and a batch enter; admission, the clipped and noised gradient and what it spends leave.
+
+It imports layers, and knows neither plan nor data.
+"""

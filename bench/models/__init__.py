@@ -1,4 +1,7 @@
-"""Networks from specifications: one builder a family, one table line each."""
+"""Networks: a `Model` of the plan enters, a module with named sites leaves; one builder a family, one table line each.
+
+It imports plan and layers.
+"""
 
 import torch
 from torch import nn
@@ -7,7 +10,7 @@ from bench.models.residual import ResidualBlock
 from bench.models.resnet import ResNet
 from bench.models.resnet9 import ResNet9
 from bench.models.wide_resnet import WideResNet
-from bench.spec import SITES, Model
+from bench.plan.spec import SITES, Model
 
 FAMILIES = {"resnet9": ResNet9, "wide_resnet": WideResNet, "resnet": ResNet}
 ACTIVATIONS = {"mish": nn.Mish, "relu": nn.ReLU}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from bench.spec import Norm
+from bench.plan.spec import Norm
 
 
 def group(channels: int, norm: Norm) -> nn.Module:

@@ -5,7 +5,7 @@ from torch import nn
 
 from bench.layers import Scalar
 from bench.models.norms import make_norm
-from bench.spec import SITES, Model
+from bench.plan.spec import SITES, Model
 
 
 class ResidualBlock(nn.Module):

@@ -6,7 +6,7 @@ from torch import nn
 from bench.models.initial import torch_default
 from bench.models.norms import make_norm
 from bench.models.residual import ResidualBlock
-from bench.spec import Model
+from bench.plan.spec import Model
 
 Branch = tuple[nn.Sequential, nn.Module]  # and its last norm
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}  # of each stage

@@ -6,7 +6,7 @@ from torch import nn
 from bench.models.initial import torch_default
 from bench.models.norms import make_norm
 from bench.models.residual import ResidualBlock
-from bench.spec import Model
+from bench.plan.spec import Model
 
 
 class ConvNormAct(nn.Sequential):

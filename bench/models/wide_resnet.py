@@ -9,7 +9,7 @@ from bench.layers import WSConv2d
 from bench.models.initial import truncated_normal
 from bench.models.norms import make_norm
 from bench.models.residual import ResidualBlock
-from bench.spec import Model
+from bench.plan.spec import Model
 
 ORDERS = {"relu-norm": ("act", "norm"), "norm-relu": ("norm", "act")}
 

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import torch
 
-from bench import config, models, spec
+from bench import models
 from bench.dp.optimizer import Optimizer
 from bench.machine import peak_memory_mb
-from bench.recipe import set_precision
+from bench.plan import config, resolve
 from bench.speed.baselines import TIMED
+from bench.training.recipe import set_precision
 
 
 class Case(NamedTuple):
@@ -26,7 +27,7 @@ def make_step(engine: str, variant: str, case: Case, device: torch.device) -> Ca
     """A function that does a whole step of `engine` on CIFAR-10-like images: gradients, noise, SGD."""
     content = config.load(config.ROOT / "config.yaml", local=False)
     generator = torch.Generator().manual_seed(0)
-    network = models.build(spec.model_of(content, case.arch, variant), 3, 10, generator).to(device)
+    network = models.build(resolve.model_of(content, case.arch, variant), 3, 10, generator).to(device)
     set_precision(case.precision, network, device)
     optimizer = Optimizer(
         torch.optim.SGD(network.parameters(), lr=0.01),

@@ -9,7 +9,8 @@ import time
 import pytest
 import torch
 
-from bench import config, machine
+from bench import machine
+from bench.plan import config
 from bench.speed.baselines import TIMED
 from bench.speed.step import Case, make_step
 

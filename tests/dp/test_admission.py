@@ -2,9 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from bench import BenchError, models, spec
+from bench import BenchError, models
 from bench.dp.admission import admit
 from bench.layers import Scalar
+from bench.plan import resolve
 from tests.factory import SMALL_ARCHS
 
 
@@ -12,7 +13,7 @@ from tests.factory import SMALL_ARCHS
 def test_every_variant_but_batch_norm_is_admitted(shipped, arch):
     shipped["archs"] |= SMALL_ARCHS
     for variant in shipped["variants"]:
-        model = spec.model_of(shipped, arch, variant)
+        model = resolve.model_of(shipped, arch, variant)
         network = models.build(model, 3, 10)
         if model.mixes_samples:
             with pytest.raises(BenchError, match="depends on sample"):

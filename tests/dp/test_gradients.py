@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from bench import config, models, spec
+from bench import models
 from bench.dp import fast
 from bench.dp.gradients import ENGINES, NotPrivate
 from bench.dp.optimizer import NonFiniteGradient, Optimizer
 from bench.dp.sampling import generator
-from bench.recipe import set_precision
+from bench.plan import config, resolve
+from bench.training.recipe import set_precision
 from tests.factory import SMALL_ARCHS
 
 CONFIG = config.load(config.ROOT / "config.yaml", local=False)
@@ -30,7 +31,7 @@ EXACT = 1e-10
 
 
 def network_of(arch, variant, dtype=torch.float64):
-    network = models.build(spec.model_of(CONFIG, arch, variant), 3, 10, generator(0, "weights")).to(dtype)
+    network = models.build(resolve.model_of(CONFIG, arch, variant), 3, 10, generator(0, "weights")).to(dtype)
     torch.manual_seed(1)
     for p in network.parameters():  # norms and gains away from 1 and 0, where mistakes hide
         p.data.add_(0.1 * torch.randn_like(p))
@@ -220,7 +221,7 @@ def test_noise_has_the_right_size_and_an_empty_batch_is_a_step():
 def test_parameters_shared_with_the_baseline_get_equal_noise(arch, variant):
     noise = []
     for name in ("baseline", variant):
-        network = models.build(spec.model_of(CONFIG, arch, name), 3, 10, generator(0, "weights"))
+        network = models.build(resolve.model_of(CONFIG, arch, name), 3, 10, generator(0, "weights"))
         optimizer = optimizer_of(network, clip_norm=1.0, sigma=1.0)
         optimizer.start_step()
         optimizer.add_noise()
@@ -236,7 +237,7 @@ def test_fifty_steps_of_fast_and_opacus_end_in_the_same_parameters(arch):
     """Same weights, batches and noise in float64: NAdam keeps the engines' rounding, about 1e-15 a step, well below 1e-8."""
     ends = []
     for engine in ("fast", "opacus"):
-        network = models.build(spec.model_of(CONFIG, arch, "scalenorm"), 3, 10, generator(0, "weights")).double()
+        network = models.build(resolve.model_of(CONFIG, arch, "scalenorm"), 3, 10, generator(0, "weights")).double()
         parameters = [p for _, p in models.named_parameters(network)]
         optimizer = Optimizer(
             torch.optim.NAdam(parameters, lr=1e-3), noise_multiplier=1.0, max_grad_norm=1.0,

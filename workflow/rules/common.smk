@@ -1,4 +1,4 @@
-# The configuration, checked, and what the rules ask of it. Meaning lives in bench/spec.py.
+# The configuration, checked, and what the rules ask of it. Meaning lives in bench/plan/spec.py.
 import json
 import os
 import shlex
@@ -8,8 +8,9 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(workflow.basedir))
 
-from bench import BenchError, machine, spec
-from bench import config as configuration
+from bench import BenchError, machine
+from bench.plan import resolve, spec
+from bench.plan import config as configuration, resolve
 
 REPO = os.path.relpath(workflow.basedir)
 machine.put_python_on_path()
@@ -22,13 +23,13 @@ shell.prefix(
 
 try:
     CONFIG = configuration.load()
-    STUDIES = spec.resolve(CONFIG)
+    STUDIES = resolve.studies_of(CONFIG)
 except BenchError as error:
     raise WorkflowError(str(error)) from None
 
 RUNS = {run.id: run for study in STUDIES.values() for run in study.runs}
 GPU = machine.uses_gpu(CONFIG["machine"])
-# A unit of the resource `gpu` is a run on a GPU; which GPU, bench/lease.py settles. `device: cuda` without a driver is one.
+# A unit of the resource `gpu` is a run on a GPU; which GPU, bench/training/lease.py settles. `device: cuda` without a driver is one.
 GPU_SLOTS = (
     CONFIG["machine"]["runs_per_gpu"] * max(1, len(machine.gpus())) if GPU else 0
 )

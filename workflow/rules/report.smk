@@ -2,7 +2,7 @@ rule summarise:
     input:
         records=records_of(selected()),
         src=sources(
-            "bench/records.py", "bench/stats.py", "bench/claims.py", "bench/tables.py"
+            "bench/evidence/records.py", "bench/evidence/stats.py", "bench/evidence/claims.py", "bench/evidence/tables.py"
         ),
     output:
         "results/runs.csv",
@@ -23,8 +23,8 @@ rule report:
     input:
         tables=rules.summarise.output,
         src=sources(
-            "bench/report.py",
-            "bench/figures.py",
+            "bench/report/page.py",
+            "bench/report/figures.py",
             "workflow/report/template.html",
             "workflow/report/style.css",
             "results/reference/published.csv",

@@ -1,0 +1,111 @@
+"""Records: the one JSON file that a run leaves. Alone it says what was run, on what, and what came out."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+from bench import BenchError
+from bench.plan.spec import Run
+
+FORMAT = 1
+STATUSES = ("completed", "diverged")
+SECTIONS = ("run", "result", "curve", "privacy", "data", "model", "cost", "machine", "provenance")
+
+
+def write(record: dict, path: Path) -> None:
+    """Writes by rename, so that a record exists whole or not at all."""
+    write_text(json.dumps({"format": FORMAT} | _finite(record), indent=1, sort_keys=True) + "\n", path)
+
+
+def write_text(text: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def read(path: Path) -> dict:
+    """The record at `path`; BenchError with the way out when it is damaged or of another format."""
+    try:
+        text = Path(path).read_text()
+    except OSError as error:
+        raise BenchError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise BenchError(f"{path}: damaged record ({error}); delete the file and run again: only this run trains") from None
+    return _parse(text, str(path), "delete the file and run again: only this run trains")
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The records of a file with one a line, as `lines` writes them; BenchError with the first bad line."""
+    way_out = "restore the file with `git checkout`, or promote the run again"
+    try:
+        rows = path.read_text().splitlines()
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path}: cannot be read ({error}); {way_out}") from None
+    return [_parse(row, f"{path}:{number}", way_out) for number, row in enumerate(rows, 1)]
+
+
+def lines(records: list[dict]) -> str:
+    """The records as read, one a line, in the order of recipe, arch, variant, epsilon and seed."""
+    return "".join(json.dumps(r, sort_keys=True, separators=(",", ":")) + "\n" for r in sorted(records, key=_order))
+
+
+def _order(record: dict) -> tuple:
+    run = record["run"]
+    return *run["id"].split("/")[:3], float(run["epsilon"]), run["seed"]
+
+
+def _parse(text: str, place: str, way_out: str) -> dict:
+    try:
+        record = json.loads(text)
+        if record["format"] != FORMAT:
+            raise BenchError(f"{place}: record format {record['format']}, this version reads {FORMAT}; train the run again")
+        missing = [section for section in SECTIONS if section not in record]
+        if missing or record["status"] not in STATUSES:
+            raise KeyError(", ".join(missing) or "status")
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchError(f"{place}: damaged record ({error}); {way_out}") from None
+    return record
+
+
+def matches(record: dict, run: Run) -> bool:
+    """Whether the record was made from this very specification."""
+    return json.dumps(record["run"], sort_keys=True) == run.json()
+
+
+def collect(runs: list[Run]) -> tuple[list[dict], dict[str, str]]:
+    """(records that exist and match, reason for every other run by id). BenchError lists all damaged records."""
+    existing, damaged = {}, []
+    for run in runs:
+        if run.path.exists():
+            try:
+                existing[run.id] = read(run.path)
+            except BenchError as error:
+                damaged.append(str(error))
+    if damaged:
+        raise BenchError("\n".join(damaged))
+    return match(runs, existing)
+
+
+def match(runs: list[Run], by_id: dict[str, dict]) -> tuple[list[dict], dict[str, str]]:
+    """(records of `by_id` that match, reason for every other run by id), in the order of `runs`."""
+    found, missing = [], {}
+    for run in runs:
+        record = by_id.get(run.id)
+        if record is not None and matches(record, run):
+            found.append(record)
+        else:
+            missing[run.id] = "made from another configuration; run again" if record else "not run"
+    return found, missing
+
+
+def _finite(value):
+    """JSON has no infinity: it is written as the text 'inf', and NaN as null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    return value

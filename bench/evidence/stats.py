@@ -1,0 +1,99 @@
+"""Summaries over seeds: means with t intervals, and differences paired by seed."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+LEVEL = 0.95
+ARM = ["recipe", "arch", "variant", "epsilon"]
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """Two-sided 95 % Student t interval of the mean of `values` (n,); NaN where n < 2."""
+    n = len(values)
+    if n < 2:
+        return math.nan, math.nan
+    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+def paired(first: pd.Series, second: pd.Series) -> dict:
+    """The difference first - second of two series indexed by seed, over the seeds that both have.
+
+    `correlation` is Pearson's between the paired values; pairing pays when it is positive. `pairing_gain` is the ratio
+    of the variance that unpaired seeds would give to the paired one.
+    """
+    both = pd.concat([first, second], axis=1, join="inner").to_numpy(dtype=float)  # (n, 2)
+    difference = both[:, 0] - both[:, 1]
+    n = len(difference)
+    low, high = interval(difference)
+    sd = np.std(both, axis=0, ddof=1) if n > 1 else np.full(2, math.nan)
+    variance = np.var(difference, ddof=1) if n > 1 else math.nan
+    varies = n > 2 and bool((sd > 0).all())
+    return {
+        "difference_n": n,
+        "difference": float(np.mean(difference)) if n else math.nan,
+        "difference_low": low,
+        "difference_high": high,
+        "correlation": float(np.corrcoef(both.T)[0, 1]) if varies else math.nan,
+        "pairing_gain": float((sd**2).sum() / variance) if varies and variance > 0 else math.nan,
+    }
+
+
+def summarise(runs: pd.DataFrame, study: str, against: str = "baseline") -> pd.DataFrame:
+    """A row per (recipe, arch, variant, epsilon) of `runs`, the rows of one study as `columns.frame` gives them.
+
+    Accuracy statistics are over completed runs; diverged ones are counted, never averaged. Differences are to variant
+    `against` at the same recipe, arch and epsilon, paired by seed.
+    """
+    rows = []
+    for key, group in runs.groupby(ARM, sort=False):
+        arm = dict(zip(ARM, key, strict=True))
+        done = group[group["status"] == "completed"]
+        accuracy = done.set_index("seed")["accuracy"].astype(float)
+        low, high = interval(accuracy.to_numpy())
+        row = {
+            "study": study,
+            **arm,
+            "n": len(done),
+            "diverged": len(group) - len(done),
+            "mean": accuracy.mean(),
+            "sd": accuracy.std(ddof=1),
+            "low": low,
+            "high": high,
+            "best_epoch_mean": done["best_epoch_accuracy"].astype(float).mean(),
+            "without_average_mean": done["accuracy_without_average"].astype(float).mean(),
+        }
+        if arm["variant"] == against:
+            row["against"] = ""
+        else:
+            other = runs[
+                (runs[["recipe", "arch", "epsilon"]] == [arm["recipe"], arm["arch"], arm["epsilon"]]).all(axis=1)
+                & (runs["variant"] == against)
+                & (runs["status"] == "completed")
+            ]
+            row |= {"against": against} | paired(accuracy, other.set_index("seed")["accuracy"].astype(float))
+        row |= {
+            "budget": group["budget"].iloc[0],
+            "epsilon_rdp": group["epsilon_rdp"].max(),
+            "epsilon_pld": group["epsilon_pld"].max(),
+            "noise_multiplier": group["noise_multiplier"].max(),
+            "parameters": group["parameters"].iloc[0],
+            "seconds": done["seconds"].median(),
+            "images_per_second": done["images_per_second"].median(),
+            "dataset": "; ".join(sorted(group["dataset"].unique())),
+            "device": "; ".join(sorted(group["device"].unique())),
+            "test_split_steers": bool(group["test_split_steers"].any()),
+        }
+        rows.append(row)
+    return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
+
+
+SUMMARY_COLUMNS = [
+    "study", *ARM, "n", "diverged", "mean", "sd", "low", "high", "best_epoch_mean", "without_average_mean",
+    "against", "difference_n", "difference", "difference_low", "difference_high", "correlation", "pairing_gain",
+    "budget", "epsilon_rdp", "epsilon_pld", "noise_multiplier", "parameters", "seconds", "images_per_second",
+    "dataset", "device", "test_split_steers",
+]  # fmt: skip

@@ -1,0 +1,47 @@
+"""What must be known of the network families before any network is built, to refuse what makes no sense."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """What must be known of a network family before it is built, to refuse what makes no sense."""
+
+    options: tuple[str, ...]  # the keys of an arch or variant that only this family has; all are required
+    norm_channels: Callable[[dict], set[int]]  # options -> channels of every norm layer, extra sites included
+    stages: Callable[[dict], int]  # options -> groups of residual blocks that `stages` counts
+    activation_after_sum: bool
+    problem: Callable[[dict], str | None] = lambda options: None  # options -> why there is no such network
+
+
+FAMILIES = {
+    "resnet9": Family(
+        options=("width",),
+        norm_channels=lambda options: {options["width"] * k for k in (1, 2, 4)},
+        stages=lambda options: 2,
+        activation_after_sum=False,
+    ),
+    "wide_resnet": Family(
+        options=("depth", "width", "order", "shortcut", "weight_standardisation"),
+        norm_channels=lambda options: {16, *(options["width"] * c for c in (16, 32, 64))},
+        stages=lambda options: 3,
+        activation_after_sum=False,
+        problem=lambda options: (
+            None
+            if options["depth"] >= 10 and options["depth"] % 6 == 4
+            else f"depth: {options['depth']}: three stages of equal size need 6 n + 4 layers: 10, 16, 22, 28, 34, 40, ..."
+        ),
+    ),
+    "resnet": Family(
+        options=("depth", "width", "stem"),
+        norm_channels=lambda options: {
+            options["width"] * k for k in ((1, 2, 4, 8, 16, 32) if options["depth"] == 50 else (1, 2, 4, 8))
+        },
+        stages=lambda options: 4,
+        activation_after_sum=True,
+        problem=lambda options: (
+            None if options["depth"] in (18, 34, 50) else f"depth: {options['depth']}: 18, 34 and 50 are known"
+        ),
+    ),
+}

@@ -1,0 +1,212 @@
+"""From the checked configuration to studies and their runs, and every refusal of what the values mean together."""
+
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+from bench import BenchError
+from bench.plan.config import did_you_mean, merge
+from bench.plan.families import FAMILIES, Family
+from bench.plan.spec import RECIPE_DEFAULTS, Model, Norm, Run, Study, epsilon_text
+
+# As torch.optim names them; a test compares this table with torch's signatures.
+OPTIMIZER_ARGUMENTS = {
+    "sgd": ("lr", "momentum", "dampening", "weight_decay", "nesterov"),
+    "nadam": ("lr", "betas", "eps", "weight_decay", "momentum_decay"),
+    "adam": ("lr", "betas", "eps", "weight_decay"),
+}
+
+
+def studies_of(config: dict) -> dict[str, Study]:
+    """All studies of a configuration that `bench.plan.config.load` has checked, by name; all refusals in one BenchError."""
+    problems: list[str] = []
+    studies: dict[str, Study] = {}
+    for name, recipe in config["recipes"].items():
+        problems += _recipe_problems(f"recipes.{name}", recipe, config)
+    for name, study in config["studies"].items():
+        place = f"studies.{name}"
+        unknown = _unknown(f"{place}.recipe", recipes_of(study), config["recipes"], "recipe")
+        unknown += _unknown(f"{place}.archs", study["archs"], config["archs"], "arch")
+        unknown += _unknown(f"{place}.variants", study["variants"], config["variants"], "variant")
+        problems += unknown
+        if not unknown:
+            runs: list[Run] = []
+            for recipe in recipes_of(study):
+                of_recipe, refused = _runs(place, study, recipe, config)
+                runs, problems = runs + of_recipe, problems + refused
+            studies[name] = Study(name=name, question=study["question"], without_gpu=study["without_gpu"], runs=tuple(runs))
+    for name, claim in config["claims"].items():
+        problems += _claim_problems(f"claims.{name}", claim, config)
+    if problems:
+        raise BenchError("\n".join(f"config.yaml: {problem}" for problem in dict.fromkeys(problems)))
+    return studies
+
+
+def model_of(config: dict, arch: str, variant: str) -> Model:
+    """The network of `arch` and `variant`; BenchError if it makes no sense."""
+    problems = _unknown("arch", [arch], config["archs"], "arch")
+    problems += _unknown("variant", [variant], config["variants"], "variant")
+    if problems:
+        raise BenchError("\n".join(problems))
+    keys = merge(merge(config["defaults"], config["archs"][arch]), config["variants"][variant])
+    place = f"variants.{variant} on archs.{arch}"
+    family = FAMILIES[keys["family"]]
+    missing = [key for key in family.options if key not in keys]
+    if missing:
+        raise BenchError(f"archs.{arch}: {', '.join(missing)} is missing: family {keys['family']} needs it")
+    strange = sorted(set(keys) - set(family.options) - set(config["defaults"]) - {"family"})
+    if strange:
+        known = ", ".join(family.options)
+        raise BenchError(f"{place}: {strange[0]} means nothing to family {keys['family']} (its own keys: {known})")
+    options = {key: keys[key] for key in family.options}
+    problem = family.problem(options)
+    if problem:
+        raise BenchError(f"{place}: {problem}")
+    norm = Norm.of(keys["norm"])
+    sites = {site: _site(place, site, value, keys["norm"]) for site, value in sorted(keys["sites"].items())}
+    _check_sites(place, family, norm, sites)
+    stages = _stages(place, keys["stages"], family.stages(options), bool(sites))
+    for layer in (norm, *sites.values()):
+        if isinstance(layer, Norm) and layer.kind == "group":
+            for channels in sorted(family.norm_channels(options)):
+                if channels % min(layer.groups, channels):
+                    raise BenchError(f"{place}: {layer.groups} groups do not divide {channels} channels; choose a divisor")
+    return Model(
+        family=keys["family"], options=options, activation=keys["activation"], norm=norm, sites=sites, stages=stages
+    )  # fmt: skip
+
+
+def _site(place: str, site: str, value: Any, norm: dict) -> Norm | str:
+    if value in ("shared", "scalar"):
+        return value
+    keys = norm if value == "norm" else norm | value
+    if keys["kind"] == "none":
+        raise BenchError(f"{place}: sites.{site}: there is no ordinary norm to repeat (norm.kind is none); name a kind")
+    return Norm.of(keys)
+
+
+def _check_sites(place: str, family: Family, norm: Norm, sites: dict) -> None:
+    if "out" in sites and not family.activation_after_sum:
+        raise BenchError(f"{place}: sites.out: no activation follows the sum here, so `out` is `sum`; use sites.sum")
+    if "shared" in sites.values() and norm.kind == "none":
+        raise BenchError(f"{place}: a shared site re-uses the block's last norm, and norm.kind is none")
+
+
+def _stages(place: str, value: Any, count: int, has_sites: bool) -> tuple[int, ...]:
+    everywhere = tuple(range(1, count + 1))
+    if value == "all":
+        return everywhere
+    if not has_sites:
+        raise BenchError(f"{place}: stages: {value} without sites changes nothing; add sites or remove stages")
+    stages = sorted({{"first": 1, "last": count}.get(stage, stage) for stage in value})
+    if stages[-1] > count:
+        raise BenchError(f"{place}: stages: {stages[-1]}: the network has stages 1 to {count}")
+    return tuple(stages)
+
+
+def recipes_of(study: dict) -> list[str]:
+    """The recipes of a configured study, one or a list."""
+    return [study["recipe"]] if isinstance(study["recipe"], str) else study["recipe"]
+
+
+def _runs(place: str, study: dict, recipe_name: str, config: dict) -> tuple[list[Run], list[str]]:
+    problems: list[str] = []
+    runs: list[Run] = []
+    recipe = {k: v for k, v in config["recipes"][recipe_name].items() if k not in RECIPE_DEFAULTS or v != RECIPE_DEFAULTS[k]}
+    dataset = config["datasets"].get(recipe["dataset"], {})
+    identity = {"name": recipe["dataset"]} | {key: value for key, value in dataset.items() if key != "path"}
+    seeds = range(study["seeds"]) if isinstance(study["seeds"], int) else study["seeds"]
+    for arch in study["archs"]:
+        seen: dict[str, str] = {}
+        for variant in study["variants"]:
+            try:
+                model = model_of(config, arch, variant)
+            except BenchError as error:
+                problems.append(str(error))
+                continue
+            twin = seen.setdefault(json.dumps(asdict(model), sort_keys=True), variant)
+            if twin != variant:
+                problems.append(f"{place}.variants: {twin} and {variant} are the same network on {arch}; keep one")
+            for epsilon in study["epsilons"]:
+                if model.mixes_samples and math.isfinite(epsilon):
+                    problems.append(
+                        f"{place}: variant {variant} at epsilon {epsilon_text(epsilon)}: batch norm mixes samples, so one "
+                        "person's image moves every sample's gradient and clipping bounds nothing; epsilons: [.inf] only"
+                    )
+                for seed in seeds:
+                    runs.append(
+                        Run(
+                            recipe_name=recipe_name,
+                            arch=arch,
+                            variant=variant,
+                            epsilon=float(epsilon),
+                            seed=seed,
+                            recipe=recipe,
+                            dataset=identity,
+                            model=model,
+                        )
+                    )
+    if recipe["budget"] == "as-published":
+        published = {epsilon_text(float(key)) for key in recipe.get("noise_multipliers", {})}
+        for epsilon in study["epsilons"]:
+            if math.isfinite(epsilon) and epsilon_text(epsilon) not in published:
+                problems.append(
+                    f"{place}.epsilons: {epsilon_text(epsilon)}: recipe {recipe_name} has no published noise multiplier "
+                    f"for it (has: {', '.join(sorted(published)) or 'none'})"
+                )
+    return runs, problems
+
+
+def _recipe_problems(place: str, recipe: dict, config: dict) -> list[str]:
+    problems = _unknown(f"{place}.dataset", [recipe["dataset"]], config["datasets"], "dataset")
+    if (recipe["budget"] == "as-published") != ("noise_multipliers" in recipe):
+        problems.append(f"{place}: noise_multipliers belong to budget: as-published, and to no other")
+    if (recipe["budget"] == "proxy") != ("proxy_for_batch_size" in recipe):
+        problems.append(f"{place}: proxy_for_batch_size belongs to budget: proxy, and to no other")
+    if recipe["augmentation"] == "none":
+        problems += [
+            f"{place}.{key}: without augmentation it changes nothing; set augmentation: crop-flip or remove {key}"
+            for key in ("views", "padding")
+            if key in recipe
+        ]
+    if recipe["schedule"] == "plateau-on-test-loss" and "warmup" in recipe:
+        problems.append(f"{place}.warmup: the plateau schedule has no warm-up; remove warmup or choose another schedule")
+    for key in recipe.get("noise_multipliers", {}):
+        try:
+            float(key)
+        except ValueError:
+            problems.append(f"{place}.noise_multipliers: {key!r} is not an epsilon")
+    known = OPTIMIZER_ARGUMENTS[recipe["optimizer"]["name"]]
+    for key, value in recipe["optimizer"].items():
+        if key not in ("name", *known):
+            problems.append(f"{place}.optimizer: unknown argument {key!r}{did_you_mean(key, known)}")
+        elif isinstance(value, str) and key != "name":
+            problems.append(f"{place}.optimizer.{key}: {value!r} is text, a number is expected")
+    return problems
+
+
+def _claim_problems(place: str, claim: dict, config: dict) -> list[str]:
+    problems = _unknown(f"{place}.study", [claim["study"]], config["studies"], "study")
+    if problems:
+        return problems
+    study = config["studies"][claim["study"]]
+    recipes = recipes_of(study)
+    if len(recipes) > 1 and "recipe" not in claim:
+        problems.append(f"{place}.recipe: study {claim['study']} has several; name one of {', '.join(recipes)}")
+    problems += _unknown(f"{place}.recipe", [claim.get("recipe", recipes[0])], recipes, "recipe of its study")
+    budget = config["recipes"].get(claim.get("recipe", recipes[0]), {}).get("budget")
+    if budget == "proxy":
+        problems.append(
+            f"{place}.recipe: its runs are not private (budget: proxy), so they decide no claim about private ones"
+        )
+    problems += _unknown(f"{place}.arch", [claim["arch"]], study["archs"], "arch of its study")
+    for key in ("variant", "against"):
+        problems += _unknown(f"{place}.{key}", [claim[key]], study["variants"], "variant of its study")
+    if claim["epsilon"] not in study["epsilons"]:
+        problems.append(f"{place}.epsilon: {epsilon_text(claim['epsilon'])} is not an epsilon of study {claim['study']}")
+    return problems
+
+
+def _unknown(place: str, names: list, known, what: str) -> list[str]:
+    return [f"{place}: unknown {what} {name!r}{did_you_mean(name, known)}" for name in names if name not in known]

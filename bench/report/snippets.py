@@ -1,0 +1,168 @@
+"""Tables of the reference in Markdown documents, between marks, so that no number in prose is typed by hand.
+
+<!-- reference: summary STUDY -->  a row an arm: seeds, mean, interval, paired difference
+<!-- reference: studies -->        a row a study: what it trains, where it runs, how many of its runs are committed
+<!-- reference: verdicts -->       a row a claim
+<!-- reference: speed -->          the speed table
+<!-- reference: search NAME -->    a row a run of the search that chose a recipe's values, best first
+<!-- end -->                       closes each of them; what stands between is made anew
+"""
+
+import re
+from collections.abc import Iterable
+
+import pandas as pd
+
+from bench import BenchError
+from bench.plan.config import did_you_mean
+from bench.plan.spec import Study
+from bench.report.formats import NOTHING, interval, number, significant
+
+MARK = re.compile(r"<!-- (?:reference: (?P<name>[^\n]*?)|(?P<end>end)) -->")
+NONE = "No reference results yet."
+
+
+def fill(text: str, tables: dict[str, pd.DataFrame], studies: dict[str, Study], place: str) -> str:
+    """`text` with every snippet made anew from `studies` and `tables`: summary, claims, runs, not_run, speed; searches.
+
+    BenchError names `place`, the line and the mark that is unknown, or is not followed by its end.
+    """
+    parts, done, open_ = [], 0, None
+    for mark in MARK.finditer(text):
+        where = f"{place}:{text.count(chr(10), 0, mark.start()) + 1}: {mark[0]}"
+        if (mark["end"] is None) == (open_ is not None):
+            raise BenchError(f"{where}: {'the mark before it has no end' if open_ else 'no mark stands before it'}")
+        if mark["end"]:
+            parts += ["\n\n", _snippet(*open_, tables, studies), "\n\n"]
+            done, open_ = mark.start(), None
+        else:
+            parts.append(text[done : mark.end()])
+            open_ = mark["name"], where
+    if open_:
+        raise BenchError(f"{open_[1]}: no <!-- end --> follows")
+    return "".join(parts) + text[done:]
+
+
+def _snippet(name: str, where: str, tables: dict, studies: dict[str, Study]) -> str:
+    kind, _, study = name.partition(" ")
+    if kind == "summary":
+        if study not in studies:
+            raise BenchError(f"{where}: unknown study {study!r}{did_you_mean(study, studies)}")
+        return _summary(tables["summary"][tables["summary"]["study"] == study])
+    if kind == "search":
+        if study not in tables["searches"]:
+            raise BenchError(f"{where}: unknown search {study!r}{did_you_mean(study, tables['searches'])}")
+        return _search(tables["searches"][study])
+    if name == "studies":
+        return _studies(studies.values(), tables["not_run"])
+    if name == "verdicts":
+        return _verdicts(tables["claims"]) if len(tables["runs"]) else NONE
+    if name == "speed":
+        return _speed(tables["speed"])
+    raise BenchError(f"{where}: expected summary STUDY, studies, verdicts, speed or search NAME")
+
+
+def _studies(studies: Iterable[Study], not_run: pd.DataFrame) -> str:
+    missing = dict(zip(not_run["study"], not_run["missing"], strict=True))
+    where = {"run": "anywhere", "on-request": "anywhere, on request", "skip": "GPU"}
+    lines = []
+    for study in studies:
+        archs = list(dict.fromkeys(run.arch for run in study.runs))
+        datasets = dict.fromkeys(run.dataset["name"] for run in study.runs)
+        count = len(study.runs)
+        lines.append(
+            [
+                study.name,
+                study.question,
+                f"{', '.join(datasets)}; {', '.join(archs[:2])}{f' and {len(archs) - 2} more' if len(archs) > 2 else ''}",
+                str(count),
+                str(count - missing.get(study.name, 0)),
+                where[study.without_gpu],
+            ]
+        )
+    return _table(["study", "question", "data; networks", ">runs", ">committed", "where"], lines)
+
+
+def _summary(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return NONE
+    rows = rows.sort_values("epsilon", key=lambda column: column.astype(float), kind="stable")
+    several = [column for column in ("recipe", "arch") if len(rows[column].unique()) > 1]
+    head = [*several, "variant", ">ε", ">n", ">accuracy, %", ">95 % interval"]
+    lines = []
+    for row in rows.to_dict("records"):
+        diverged = f" ({row['diverged']} diverged)" if row["diverged"] else ""
+        lines.append(
+            [
+                *(row[column] for column in several),
+                f"{row['variant']} (**not private**)" if row["budget"] == "proxy" else row["variant"],
+                _epsilon(row["epsilon"]),
+                f"{row['n']}{diverged}",
+                number(row["mean"]),
+                interval(row),
+                number(row["difference"], sign=True),
+                interval(row, "difference_", sign=True),
+            ]
+        )
+    return _table([*head, ">paired difference, points", ">95 % interval"], lines) + "\n\n" + _made_on(rows)
+
+
+def _made_on(rows: pd.DataFrame) -> str:
+    """Data and device, as every sentence about a result must name them."""
+    steers = " The test split steers the schedule." if rows["test_split_steers"].any() else ""
+    labels = {column: "; ".join(dict.fromkeys("; ".join(rows[column]).split("; "))) for column in ("dataset", "device")}
+    proxy = " Runs marked as not private have a nominal ε only." if (rows["budget"] == "proxy").any() else ""
+    return f"Data: {labels['dataset']}. Device: {labels['device']}. n: seeds; differences to the baseline.{steers}{proxy}"
+
+
+def _verdicts(claims: pd.DataFrame) -> str:
+    lines = [
+        [
+            row["statement"],
+            row["verdict"],
+            f"{row['difference_n']} of {row['min_seeds']}",
+            number(row["difference"], sign=True),
+            interval(row, "difference_", sign=True),
+            f"{row['at_least']:g}",
+            row["dataset"] or NOTHING,
+        ]
+        for row in claims.to_dict("records")
+    ]
+    return _table(["claim", "verdict", ">pairs", ">difference, points", ">95 % interval", ">bar", "data"], lines)
+
+
+def _speed(rows: pd.DataFrame) -> str:
+    if rows.empty:
+        return NONE
+    numeric = [pd.api.types.is_numeric_dtype(rows[name]) for name in rows]
+    lines = [[significant(v, 4) if isinstance(v, float) else str(v) for v in row.values()] for row in rows.to_dict("records")]
+    names = [f"{'>' if right else ''}{name.replace('_', ' ')}" for name, right in zip(rows, numeric, strict=True)]
+    return _table(names, lines)
+
+
+def _search(found: list[dict]) -> str:
+    """Records of one network and variant that differ in batch size, steps, learning rate or clip norm."""
+    lines = []
+    for record in sorted(found, key=lambda record: -record["result"]["accuracy"]):
+        recipe = record["run"]["recipe"]
+        values = [
+            recipe["batch_size"],
+            recipe["steps"],
+            recipe["optimizer"]["lr"],
+            recipe["clip_norm"],
+            record["run"]["seed"],
+        ]
+        lines.append([*(f"{value:g}" for value in values), number(record["result"]["accuracy"])])
+    head = [">batch size", ">steps", ">learning rate", ">clip norm", ">seed", ">accuracy, %"]
+    return _table(head, lines) + f"\n\nData: {found[0]['data']['label']}. Device: {found[0]['machine']['device_name']}."
+
+
+def _epsilon(text: str) -> str:
+    return "∞" if text == "inf" else text
+
+
+def _table(head: list[str], lines: list[list[str]]) -> str:
+    """A Markdown table; a heading that begins with '>' aligns its column right."""
+    rule = ["---:" if name.startswith(">") else "---" for name in head]
+    rows = [[name.removeprefix(">") for name in head], rule, *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -1,0 +1,138 @@
+"""One run, from its specification to its record: steps, evaluations, checkpoints."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from bench.data import Dataset
+from bench.dp.optimizer import NonFiniteGradient
+from bench.machine import describe, peak_memory_mb
+from bench.plan.spec import Run
+from bench.training import recipe
+from bench.training.checkpoint import Checkpoint
+from bench.training.trainer import Trainer, evaluate
+
+WATCH_EVERY = 0.5  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a watcher sees after a step."""
+
+    step: int
+    steps: int
+    epsilon: float  # RDP, spent so far
+    train_loss: float  # mean over the samples since the last evaluation
+    images_per_second: float
+    seconds_left: float
+    accuracy: float | None  # percent of the test split, where it was evaluated at this step
+
+
+class Stopped(Exception):
+    """The run was asked to stop and goes on from its checkpoint when it is started again."""
+
+
+def train(
+    run: Run,
+    dataset: Dataset,
+    noise_multiplier: float,
+    machine: dict,
+    watch: Callable[[Progress], None] = lambda _: None,
+    checkpoint: Checkpoint | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict:
+    """Trains `run` and returns its record, provenance aside. A run that meets inf or NaN is recorded as diverged.
+
+    With a checkpoint the run goes on where it was stopped and ends in the same numbers (on a CPU; on a GPU up to kernels
+    that add in varying order). It saves its state every `checkpoint_minutes`, and when `stop()`, asked after every step,
+    says so: then Stopped is raised.
+    """
+    trainer = Trainer(run, dataset, noise_multiplier, machine)
+    if checkpoint and (state := checkpoint.load()):
+        trainer.restore(state)
+    steps, every = run.recipe["steps"], 60 * machine["checkpoint_minutes"]
+    status, reason = "completed", None
+    start, resumed_at = time.perf_counter() - trainer.seconds, trainer.step
+    shown = saved = time.perf_counter()
+    try:
+        while trainer.step < steps:
+            trainer.take_step()
+            evaluates = trainer.step % run.recipe["evaluate_every"] == 0 or trainer.step == steps
+            now = time.perf_counter()
+            if now - shown > WATCH_EVERY or evaluates:
+                progress = {
+                    "step": trainer.step,
+                    "steps": steps,
+                    "epsilon": trainer.epsilon,
+                    "train_loss": trainer.train_loss,
+                }
+                accuracy = trainer.evaluate()["accuracy"] if evaluates else None
+                shown = now = time.perf_counter()
+                trainer.seconds = now - start
+                progress |= {"images_per_second": trainer.images / trainer.seconds, "accuracy": accuracy}
+                watch(Progress(**progress, seconds_left=trainer.seconds / trainer.step * (steps - trainer.step)))
+            if checkpoint and trainer.step < steps and ((stopping := stop()) or now - saved >= every):
+                trainer.seconds = time.perf_counter() - start
+                checkpoint.save(trainer.state())
+                saved = time.perf_counter()
+                if stopping:
+                    raise Stopped(f"stopped after step {trainer.step} of {steps}; the same command goes on from there")
+    except NonFiniteGradient as error:
+        status, reason = "diverged", f"step {trainer.step}: {error}"
+    trainer.seconds = time.perf_counter() - start
+    record = _record(trainer, status, reason, machine)
+    record["cost"]["resumed_at_step"] = resumed_at
+    return record
+
+
+def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) -> dict:
+    run, dataset, curve = trainer.run, trainer.dataset, trainer.curve
+    completed = status == "completed"
+    best = max(curve, key=lambda point: point["accuracy"], default=None)
+    return {
+        "status": status,
+        "run": run.resolved(),
+        "result": {
+            "reason": reason,
+            "accuracy": curve[-1]["accuracy"] if completed else None,
+            "accuracy_without_average": (evaluate(trainer.network, dataset)[0] if completed and trainer.average else None),
+            "loss": curve[-1]["test_loss"] if completed else None,
+            "best_epoch_accuracy": best["accuracy"] if best else None,
+            "best_epoch_step": best["step"] if best else None,
+            "test_split_steers": run.recipe["schedule"] == "plateau-on-test-loss",
+        },
+        "curve": curve,
+        "scale_mixing": trainer.scale_mixing() if completed else [],
+        "privacy": {
+            "noise_multiplier": trainer.optimizer.noise_multiplier,
+            "sample_rate": trainer.rate,
+            "steps": trainer.step,
+            "train_size": trainer.train_size,
+            "clip_norm": run.recipe["clip_norm"] if trainer.private else math.inf,
+            "delta": run.recipe["delta"],
+            "sampling": "poisson",
+            "adjacency": "add-or-remove-one",
+            "proxy": run.recipe["budget"] == "proxy",
+            **recipe.privacy_of(run.recipe, trainer.rate, trainer.optimizer.noise_multiplier, trainer.step),
+        },
+        "data": dataset.describe(),
+        "model": {"parameters": sum(p.numel() for p in trainer.optimizer.params)},
+        "cost": {
+            "seconds": trainer.seconds,
+            "images_per_second": trainer.images / trainer.seconds,
+            "peak_memory_mb": _peak_memory_mb(trainer.device),
+        },
+        "machine": describe(
+            trainer.device,
+            machine | {"physical_batch": trainer.physical} | ({} if trainer.private else {"engine": "not-private"}),
+        ),
+    }
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return peak_memory_mb()

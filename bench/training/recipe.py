@@ -1,0 +1,72 @@
+"""What a recipe's keys mean: its noise, sampling rate, optimiser and learning-rate schedule."""
+
+import math
+
+import torch
+
+from bench import BenchError
+from bench.dp import accounting
+from bench.plan.spec import Run
+
+OPTIMIZERS = {"sgd": torch.optim.SGD, "nadam": torch.optim.NAdam, "adam": torch.optim.Adam}
+
+
+def sample_rate(recipe: dict, train_size: int, key: str = "batch_size") -> float:
+    """q = B / N, exactly."""
+    rate = recipe[key] / train_size
+    if rate > 1:
+        raise BenchError(f"{key} {recipe[key]} exceeds the {train_size} training samples; choose a smaller one")
+    return rate
+
+
+def noise_of(run: Run, train_size: int) -> dict:
+    """The noise multiplier that this run's recipe prescribes for `train_size` samples, and what it spends."""
+    recipe = run.recipe
+    rate = sample_rate(recipe, train_size)
+    if recipe["budget"] == "as-published" and math.isfinite(run.epsilon):
+        published = {float(key): value for key, value in recipe["noise_multipliers"].items()}
+        sigma = published[run.epsilon]
+    else:
+        of_budget = sample_rate(recipe, train_size, "proxy_for_batch_size") if recipe["budget"] == "proxy" else rate
+        budget = (run.epsilon, of_budget, recipe["steps"], recipe["delta"], recipe["accountant"])
+        # of a proxy the noise of the mean gradient, sigma C / B, is that of the large batch (Sander et al. 2022, TAN)
+        sigma = accounting.calibrate(*budget) * rate / of_budget
+    return {"noise_multiplier": sigma} | privacy_of(recipe, rate, sigma, recipe["steps"])
+
+
+def privacy_of(recipe: dict, rate: float, sigma: float, steps: int) -> dict:
+    """What `steps` steps at noise multiplier `sigma` spend by both accountants."""
+    spent = (sigma, rate, steps, recipe["delta"])
+    return {"epsilon_rdp": accounting.epsilon_rdp(*spent), "epsilon_pld": accounting.epsilon_pld(*spent)}
+
+
+def set_precision(precision: str, network: torch.nn.Module, device: torch.device) -> None:
+    """Lets `network` and torch compute in `precision`; per-sample norms, clipped sums and noise stay float32.
+
+    BenchError for tf32 without a GPU.
+    """
+    if precision == "tf32" and device.type != "cuda":
+        raise BenchError("precision: tf32 exists on CUDA GPUs only; use float32 or bf16 here")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    if precision == "bf16":
+        network.forward = torch.autocast(device.type, torch.bfloat16)(network.forward)
+
+
+def make_optimizer(recipe: dict, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    arguments = {key: value for key, value in recipe["optimizer"].items() if key != "name"}
+    return OPTIMIZERS[recipe["optimizer"]["name"]](parameters, **arguments)
+
+
+def make_schedule(run: Run, optimizer: torch.optim.Optimizer):
+    """A scheduler to be stepped after every step or, for `plateau-on-test-loss`, with the loss after every evaluation."""
+    if run.recipe["schedule"] == "plateau-on-test-loss":  # mrchntia/ScaleNorm b3c2465, main.py: factor 0.5, patience 3
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=3)
+    warmup, steps, cosine = run.setting("warmup"), run.recipe["steps"], run.recipe["schedule"] == "cosine"
+
+    def factor(done: int) -> float:
+        """Of the learning rate after `done` steps: rises linearly over `warmup` steps, then stays or falls to zero."""
+        if done < warmup:
+            return (done + 1) / warmup
+        return (1 + math.cos(math.pi * (done - warmup) / max(steps - warmup, 1))) / 2 if cosine else 1.0
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)

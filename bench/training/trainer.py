@@ -1,0 +1,220 @@
+"""A run in progress: what a step of DP-SGD changes (Abadi et al. 2016, algorithm 1), and how it is saved and set up again."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+
+import torch
+from torch.nn.functional import cross_entropy, pad
+
+from bench import BenchError, models
+from bench.data import Dataset, augment
+from bench.dp import accounting
+from bench.dp.admission import admit
+from bench.dp.gradients import ENGINES, NotPrivate
+from bench.dp.optimizer import NonFiniteGradient, Optimizer
+from bench.dp.sampling import generator, poisson_batch
+from bench.machine import forget_peak_memory, uses_gpu
+from bench.plan.spec import Run
+from bench.training import recipe, scale_mixing
+from bench.training.averaging import Average
+
+TEST_BATCH = 1000
+SCALE_MIXING_IMAGES = 512
+CPU_IMAGES = 128  # in memory at once
+# (arch, views) -> samples that fitted into this process' GPU, where more did not
+FITS: dict[tuple[str, int], int] = {}
+
+
+def device_of(machine: dict) -> torch.device:
+    """The device that `machine.device` means here; BenchError where it asks for a GPU that torch cannot use."""
+    if not uses_gpu(machine):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise BenchError(
+            f"machine.device: {machine['device']}: torch {torch.__version__} sees no CUDA GPU; install a CUDA build, or "
+            "set machine: {device: cpu} in config.local.yaml"
+        )
+    return torch.device("cuda")
+
+
+class Trainer:
+    """A run in progress: everything that a step changes, and `state` to take it down and set it up again."""
+
+    def __init__(self, run: Run, dataset: Dataset, noise_multiplier: float, machine: dict):
+        torch.set_num_threads(machine["threads"])
+        forget_peak_memory()
+        self.run, self.recipe, self.device = run, run.recipe, device_of(machine)
+        self.private = math.isfinite(run.epsilon)
+        self.dataset = dataset.to(self.device)
+        self.train_size, shape = len(dataset.train_labels), tuple(dataset.train_images.shape[1:])
+        self.rate = recipe.sample_rate(run.recipe, self.train_size)
+        self.network = models.build(run.model, shape[0], dataset.classes, generator(run.seed, "weights"))
+        if self.private:
+            admit(self.network, shape)
+        self.network.to(self.device)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        recipe.set_precision(run.setting("precision"), self.network, self.device)
+        parameters = [p for _, p in models.named_parameters(self.network)]
+        self.generators = {purpose: generator(run.seed, purpose) for purpose in ("batches", "augmentation")}
+        self.generators["noise"] = generator(run.seed, "noise", self.device)
+        self.optimizer = Optimizer(
+            recipe.make_optimizer(run.recipe, parameters),
+            noise_multiplier=noise_multiplier,
+            max_grad_norm=run.recipe["clip_norm"],
+            expected_batch_size=run.recipe["batch_size"],
+            generator=self.generators["noise"],
+        )
+        self.schedule = recipe.make_schedule(run, self.optimizer.original_optimizer)
+        self.engine = (ENGINES[machine["engine"]] if self.private else NotPrivate)(self.network, self.optimizer)
+        self.average = Average(parameters, run.setting("ema")) if run.setting("ema") else None
+        self.physical = self._first_physical_batch(machine["physical_batch"])
+        self.step = self.images = self.since = 0  # steps taken, images seen, of them since the last evaluation
+        self.loss = torch.zeros((), dtype=torch.float64, device=self.device)  # their sum since the last evaluation
+        self.seconds, self.curve = 0.0, []
+
+    def _first_physical_batch(self, images: int | str) -> int:
+        """Samples in memory at once, to begin with, where `machine.physical_batch` is `images`."""
+        if self.run.model.mixes_samples:
+            return self.train_size  # statistics of a batch norm are those of the whole logical batch
+        if images == "auto" and self.device.type == "cuda":  # all at once, unless that did not fit before
+            return FITS.get((self.run.arch, self.run.setting("views")), self.train_size)
+        return max(1, (CPU_IMAGES if images == "auto" else images) // self.run.setting("views"))
+
+    def take_step(self) -> None:
+        """One step on one Poisson batch; NonFiniteGradient leaves the model as it was."""
+        self.step += 1
+        self.network.train()
+        batch = poisson_batch(self.train_size, self.rate, self.generators["batches"])
+        draws = None
+        if self.recipe["augmentation"] != "none":
+            draws = augment.draw(len(batch), self.run.setting("views"), self.generators["augmentation"])
+        loss = self._accumulate(batch, draws)
+        self.optimizer.finish_step()
+        self.images, self.since = self.images + len(batch), self.since + len(batch)
+        self.loss += loss
+        if self.recipe["schedule"] != "plateau-on-test-loss":
+            self.schedule.step()
+        if self.average:
+            self.average.update(self.step - 1)
+
+    def _accumulate(self, batch: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
+        """Loss sum of the logical batch, its gradients clipped and summed in physical batches that fit into the memory."""
+        while True:
+            self.optimizer.start_step()
+            total = torch.zeros_like(self.loss)
+            try:
+                for part, draw, mask in split(
+                    batch, draws, self.physical, self.recipe["batch_size"] if self._fixed else None
+                ):
+                    part = part.to(self.device)
+                    images = self._views(part, draw if draw is None else draw.to(self.device))
+                    mask = mask if mask is None else mask.to(self.device)
+                    total += self.engine.accumulate(images, self.dataset.train_labels[part], mask)
+                return total
+            except torch.OutOfMemoryError:
+                if self.physical == 1 or self.run.model.mixes_samples:
+                    raise BenchError("out of GPU memory with the smallest possible batch; take a GPU with more") from None
+                self.physical = math.ceil(min(self.physical, len(batch)) / 2)
+                FITS[self.run.arch, self.run.setting("views")] = self.physical
+            torch.cuda.empty_cache()  # after the handler, whose traceback keeps tensors alive
+
+    @property
+    def _fixed(self) -> bool:
+        """Whether physical batches have one shape, which spares a GPU new kernels and a CPU nothing."""
+        return self.device.type == "cuda" and not self.run.model.mixes_samples
+
+    def _views(self, part: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
+        """Normalised images (n, K, C, S, S)."""
+        if draws is None:
+            views = self.dataset.train_images[part][:, None]
+        else:
+            views = augment.apply(self.dataset.train_images, part, draws, self.run.setting("padding"))
+        return self.dataset.normalise(views)
+
+    def evaluate(self) -> dict:
+        """A point of the curve, by the averaged weights where the recipe has them."""
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            accuracy, loss = evaluate(self.network, self.dataset)
+        if not math.isfinite(loss):
+            raise NonFiniteGradient("the test loss is not finite")
+        if self.recipe["schedule"] == "plateau-on-test-loss":
+            self.schedule.step(loss)
+        point = {"step": self.step, "epsilon_rdp": self.epsilon, "train_loss": self.train_loss, "test_loss": loss}
+        self.curve.append(point | {"accuracy": accuracy})
+        self.loss.zero_()
+        self.since = 0
+        return self.curve[-1]
+
+    def scale_mixing(self) -> list[dict]:
+        images = self.dataset.normalise(self.dataset.test_images[:SCALE_MIXING_IMAGES])
+        with self.average.in_place() if self.average else contextlib.nullcontext():
+            return scale_mixing.measure(self.network, images)
+
+    @property
+    def epsilon(self) -> float:
+        """Spent so far, by RDP."""
+        return accounting.epsilon_rdp(self.optimizer.noise_multiplier, self.rate, self.step, self.recipe["delta"])
+
+    @property
+    def train_loss(self) -> float:
+        return self.loss.item() / max(self.since, 1)
+
+    def state(self) -> dict:
+        """All that the next step depends on; what is spent follows from noise multiplier, rate and `step`."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": {key: value for key, value in self.schedule.state_dict().items() if not callable(value)},
+            "average": self.average.average if self.average else None,
+            "generators": {purpose: source.get_state() for purpose, source in self.generators.items()},
+            "loss": self.loss,
+            **{key: getattr(self, key) for key in ("step", "images", "since", "seconds", "curve", "physical")},
+        }
+
+    def restore(self, state: dict) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.average:
+            self.average.average = [tensor.to(self.device) for tensor in state["average"]]
+        for purpose, source in self.generators.items():
+            source.set_state(state["generators"][purpose])
+        self.loss.copy_(state["loss"])
+        for key in ("step", "images", "since", "seconds", "curve", "physical"):
+            setattr(self, key, state[key])
+
+
+def split(batch: torch.Tensor, draws: torch.Tensor | None, most: int, expected: float | None) -> Iterator[tuple]:
+    """(indices, draws, mask) of the physical batches, of at most `most` samples each, of a logical batch (n,).
+
+    Without `expected` they are as few as possible, of equal size but for one, without masks. With it, the expected logical
+    batch, all have one shape: samples that only fill it up have mask 0. The shape is such that a logical batch four
+    standard deviations above the expected one still fits into the same number of physical batches.
+    """
+    if not len(batch):
+        return
+    if expected is None:
+        count = math.ceil(len(batch) / most)
+        parts = draws.tensor_split(count) if draws is not None else [None] * count
+        yield from zip(batch.tensor_split(count), parts, [None] * count, strict=True)
+        return
+    largest = expected + 4 * math.sqrt(expected)
+    size = math.ceil(largest / math.ceil(largest / most))
+    padding = -len(batch) % size
+    mask = pad(torch.ones(len(batch)), (0, padding)).split(size)
+    parts = pad(draws, (0, 0, 0, 0, 0, padding)).split(size) if draws is not None else [None] * len(mask)
+    yield from zip(pad(batch, (0, padding)).split(size), parts, mask, strict=True)
+
+
+@torch.no_grad()
+def evaluate(network: torch.nn.Module, dataset: Dataset) -> tuple[float, float]:
+    """(accuracy in percent, mean cross-entropy) on the test split, in evaluation mode."""
+    network.eval()
+    correct = loss = 0.0
+    for images, labels in zip(dataset.test_images.split(TEST_BATCH), dataset.test_labels.split(TEST_BATCH), strict=True):
+        logits = network(dataset.normalise(images)).float()
+        correct += (logits.argmax(1) == labels).sum().item()
+        loss += cross_entropy(logits, labels, reduction="sum").item()
+    return 100 * correct / len(dataset.test_labels), loss / len(dataset.test_labels)

@@ -1,0 +1,76 @@
+import copy
+import json
+import math
+
+import pytest
+
+from bench import BenchError
+from bench.evidence import columns, records
+from bench.plan import resolve
+from tests.factory import record_of
+
+
+def test_what_is_written_is_read(tmp_path, quick):
+    record = record_of(next(iter(quick.values())), accuracy=70.0)
+    records.write(record, tmp_path / "a" / "record.json")
+    assert records.read(tmp_path / "a" / "record.json") == json.loads(json.dumps({"format": 1} | record))
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 1}', "null", '{"format": 1, "status": "completed"}'])
+def test_damaged_record(tmp_path, text):
+    (tmp_path / "record.json").write_text(text)
+    with pytest.raises(BenchError, match=r"record\.json: damaged record .*; delete the file and run again"):
+        records.read(tmp_path / "record.json")
+
+
+def test_truncated_record(tmp_path, quick):
+    path = tmp_path / "record.json"
+    records.write(record_of(next(iter(quick.values())), accuracy=70.0), path)
+    whole = path.read_text()
+    for length in range(0, len(whole) - 2, 97):
+        path.write_text(whole[:length])
+        with pytest.raises(BenchError, match="damaged record"):
+            records.read(path)
+
+
+def test_other_format_and_missing_file(tmp_path):
+    (tmp_path / "record.json").write_text('{"format": 99}')
+    with pytest.raises(BenchError, match="record format 99, this version reads 1"):
+        records.read(tmp_path / "record.json")
+    with pytest.raises(BenchError, match=r"none\.json: No such file"):
+        records.read(tmp_path / "none.json")
+
+
+def test_collect_sorts_runs_by_what_exists(tmp_path, monkeypatch, quick):
+    monkeypatch.chdir(tmp_path)
+    first, second, third = list(quick.values())[:3]
+    records.write(record_of(first, accuracy=70.0), first.path)
+    other = copy.deepcopy(record_of(second, accuracy=70.0))
+    other["run"]["recipe"]["steps"] += 1
+    records.write(other, second.path)
+    found, missing = records.collect([first, second, third])
+    assert [record["run"]["id"] for record in found] == [first.id]
+    assert missing == {second.id: "made from another configuration; run again", third.id: "not run"}
+    second.path.write_text("{")
+    with pytest.raises(BenchError, match="damaged record"):
+        records.collect([first, second, third])
+
+
+def test_frame(quick):
+    run = next(run for run in quick.values() if run.epsilon == math.inf)
+    record = json.loads(json.dumps(records._finite(record_of(run, accuracy=91.5))))
+    (row,) = columns.frame([record]).to_dict("records")
+    assert (row["variant"], row["epsilon"], row["accuracy"]) == (run.variant, "inf", 91.5)
+    assert row["clip_norm"] == row["epsilon_rdp"] == math.inf
+    assert (row["budget"], row["views"], row["precision"]) == ("calibrated", 1, "float32")
+    assert math.isnan(row["accuracy_without_average"])  # as in records of older versions
+
+
+def test_frame_has_what_a_recipe_adds(shipped):
+    run = resolve.studies_of(shipped)["learning-rate"].runs[0]
+    record = record_of(run, accuracy=60.0)
+    record["result"]["accuracy_without_average"] = 59.5
+    record["run"]["recipe"]["precision"] = "bf16"
+    (row,) = columns.frame([record]).to_dict("records")
+    assert (row["budget"], row["views"], row["precision"], row["accuracy_without_average"]) == ("proxy", 16, "bf16", 59.5)

@@ -1,0 +1,231 @@
+"""Resolution of the configuration into runs, and its refusals."""
+
+import inspect
+import math
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bench import BenchError, models
+from bench.plan import families, resolve, spec
+from bench.training import recipe
+from tests.factory import SMALL_ARCHS
+
+
+def refused(config: dict, expected: str) -> None:
+    with pytest.raises(BenchError, match=re.escape(expected)):
+        resolve.studies_of(config)
+
+
+def test_every_study_of_the_shipped_configuration_resolves(shipped):
+    studies = resolve.studies_of(shipped)
+    assert set(studies) == set(shipped["studies"])
+    for name, study in shipped["studies"].items():
+        seeds = study["seeds"] if isinstance(study["seeds"], int) else len(study["seeds"])
+        arms = len(resolve.recipes_of(study)) * len(study["archs"]) * len(study["variants"]) * len(study["epsilons"])
+        assert len({run.id for run in studies[name].runs}) == arms * seeds
+
+
+def test_quick_is_the_grid_that_the_readme_promises(quick):
+    runs = quick.values()
+    assert len({run.variant for run in runs}) >= 4
+    assert sum(math.isfinite(epsilon) for epsilon in {run.epsilon for run in runs}) >= 2
+    assert math.inf in {run.epsilon for run in runs}
+    assert len({run.seed for run in runs}) >= 3
+
+
+def test_json_round_trip(shipped):
+    for study in resolve.studies_of(shipped).values():
+        for run in study.runs:
+            assert spec.Run.from_json(run.json()) == run
+
+
+def test_json_of_another_results_version_is_refused(quick):
+    text = next(iter(quick.values())).json().replace('"results_version": 1', '"results_version": 0')
+    with pytest.raises(BenchError, match="results version 0"):
+        spec.Run.from_json(text)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"results_version": 1}', "null"])
+def test_damaged_json_is_refused(text):
+    with pytest.raises(BenchError, match="not the specification of a run"):
+        spec.Run.from_json(text)
+
+
+def test_identity_ignores_paths_and_machine(shipped):
+    before = [run.json() for study in resolve.studies_of(shipped).values() for run in study.runs]
+    shipped["datasets"]["cifar10"]["path"] = "/elsewhere"
+    shipped["machine"]["physical_batch"] = 7
+    assert [run.json() for study in resolve.studies_of(shipped).values() for run in study.runs] == before
+
+
+def test_a_recipe_that_states_a_default_is_the_same_run(shipped):
+    before = resolve.studies_of(shipped)["quick"].runs[0]
+    shipped["recipes"]["digits"] |= {"precision": "float32", "warmup": 0}
+    after = resolve.studies_of(shipped)["quick"].runs[0]
+    assert after.json() == before.json()
+    assert after.setting("warmup") == before.setting("warmup") == 0
+    shipped["recipes"]["digits"]["warmup"] = 3
+    assert resolve.studies_of(shipped)["quick"].runs[0].json() != before.json()
+
+
+def test_another_source_of_images_is_another_run(shipped):
+    before = resolve.studies_of(shipped)["pocket"].runs[0].json()
+    shipped["datasets"]["cifar10"]["source"] = "image_folder"
+    assert resolve.studies_of(shipped)["pocket"].runs[0].json() != before
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        (
+            "variants",
+            ["baseline", "scalenrm"],
+            "studies.quick.variants: unknown variant 'scalenrm' (did you mean 'scalenorm'?)",
+        ),
+        ("archs", ["resnet8"], "studies.quick.archs: unknown arch 'resnet8' (did you mean"),
+        ("recipe", "digit", "studies.quick.recipe: unknown recipe 'digit' (did you mean 'digits'?)"),
+        ("variants", ["batch"], "variant batch at epsilon 3: batch norm mixes samples"),
+        ("variants", ["baseline", "groups-4"], "baseline and groups-4 are the same network on resnet9-w8; keep one"),
+    ],
+)
+def test_study_refusals(shipped, key, value, expected):
+    shipped["studies"]["quick"][key] = value
+    refused(shipped, expected)
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [
+        ({"sites": {"out": "norm"}}, "sites.out: no activation follows the sum here"),
+        ({"norm": {"groups": 3}}, "3 groups do not divide 8 channels; choose a divisor"),
+        ({"sites": {"sum": {"groups": 3}}}, "3 groups do not divide 8 channels"),
+        ({"norm": {"kind": "none"}, "sites": {"sum": "norm"}}, "there is no ordinary norm to repeat"),
+        ({"norm": {"kind": "none"}, "sites": {"sum": "shared"}}, "a shared site re-uses the block's last norm"),
+        ({"sites": {"sum": "norm"}, "stages": [3]}, "stages: 3: the network has stages 1 to 2"),
+        ({"stages": ["last"]}, "without sites changes nothing"),
+        ({"sites": {"sum": {"kind": "batch"}}}, "batch norm mixes samples"),
+        ({"order": "norm-relu"}, "order means nothing to family resnet9 (its own keys: width)"),
+    ],
+)
+def test_model_refusals(shipped, variant, expected):
+    shipped["variants"]["mine"] = variant
+    shipped["studies"]["quick"]["variants"].append("mine")
+    refused(shipped, expected)
+
+
+@pytest.mark.parametrize(
+    ("arch", "change", "expected"),
+    [
+        ("wrn16-4", {"depth": 18}, "depth: 18: three stages of equal size need 6 n + 4 layers"),
+        ("wrn16-4", {"depth": 4}, "depth: 4: three stages of equal size need 6 n + 4 layers"),
+        ("resnet50", {"depth": 101}, "depth: 101: 18, 34 and 50 are known"),
+        ("resnet50", {"shortcut": "relu-norm"}, "shortcut means nothing to family resnet (its own keys: depth, width, stem)"),
+        ("wrn16-4", {"stem": "cifar"}, "stem means nothing to family wide_resnet"),
+    ],
+)
+def test_arch_refusals(shipped, arch, change, expected):
+    shipped["archs"][arch] |= change
+    shipped["studies"]["quick"]["archs"].append(arch)
+    refused(shipped, expected)
+
+
+def test_a_site_behind_the_activation_is_for_networks_that_have_one(shipped):
+    shipped["variants"]["mine"] = {"sites": {"out": "norm"}}
+    assert "out" in resolve.model_of(shipped, "resnet50", "mine").sites
+    with pytest.raises(BenchError, match="no activation follows the sum here"):
+        resolve.model_of(shipped, "wrn16-4", "mine")
+
+
+def test_variants_may_change_what_only_some_families_have(shipped):
+    shipped["variants"]["mine"] = {"order": "norm-relu", "weight_standardisation": False}
+    options = resolve.model_of(shipped, "wrn16-4", "mine").options
+    assert (options["order"], options["shortcut"], options["weight_standardisation"]) == ("norm-relu", "relu-norm", False)
+
+
+def test_batch_norm_may_train_without_privacy(shipped):
+    shipped["studies"]["quick"] |= {"variants": ["batch"], "epsilons": [math.inf]}
+    assert resolve.studies_of(shipped)["quick"].runs[0].model.mixes_samples
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"dataset": "digit"}, "unknown dataset 'digit'"),
+        (
+            {"optimizer": {"name": "sgd", "lr": 1.0, "momentun": 0.9}},
+            "unknown argument 'momentun' (did you mean 'momentum'?)",
+        ),
+        ({"optimizer": {"name": "sgd", "lr": 1.0, "momentum": "1e-1"}}, "'1e-1' is text, a number is expected"),
+        ({"budget": "as-published"}, "noise_multipliers belong to budget: as-published"),
+        ({"noise_multipliers": {"8": 1.0}}, "noise_multipliers belong to budget: as-published"),
+        ({"budget": "proxy"}, "proxy_for_batch_size belongs to budget: proxy"),
+        ({"proxy_for_batch_size": 4096}, "proxy_for_batch_size belongs to budget: proxy"),
+        ({"views": 4}, "recipes.digits.views: without augmentation it changes nothing"),
+        ({"schedule": "plateau-on-test-loss", "warmup": 5}, "recipes.digits.warmup: the plateau schedule has no warm-up"),
+        (
+            {"budget": "as-published", "noise_multipliers": {"8": 1.0}},
+            "has no published noise multiplier for it (has: 8)",
+        ),
+    ],
+)
+def test_recipe_refusals(shipped, change, expected):
+    shipped["recipes"]["digits"] |= change
+    refused(shipped, expected)
+
+
+def test_a_study_may_compare_recipes_and_its_claim_then_names_one(shipped):
+    runs = resolve.studies_of(shipped)["headline"].runs
+    assert {run.recipe_name for run in runs} == {"de-wrn", "de-wrn-as-published"}
+    del shipped["claims"]["headline-wrn40"]["recipe"]
+    refused(shipped, "claims.headline-wrn40.recipe: study headline has several; name one of de-wrn, de-wrn-as-published")
+
+
+def test_runs_that_are_not_private_decide_no_claim(shipped):
+    shipped["claims"]["headline-wrn40"] |= {"study": "learning-rate", "recipe": "proxy-lr-1", "arch": "wrn16-4"}
+    refused(shipped, "claims.headline-wrn40.recipe: its runs are not private (budget: proxy), so they decide no claim")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"study": "clam"}, "unknown study 'clam' (did you mean 'claim'?)"),
+        ({"variant": "on-skip"}, "unknown variant of its study 'on-skip'"),
+        ({"epsilon": 5}, "5 is not an epsilon of study claim"),
+    ],
+)
+def test_claim_refusals(shipped, change, expected):
+    shipped["claims"]["scalenorm-helps-eps8"] |= change
+    refused(shipped, expected)
+
+
+def test_optimizer_arguments_are_torchs():
+    for name, arguments in resolve.OPTIMIZER_ARGUMENTS.items():
+        assert set(arguments) <= set(inspect.signature(recipe.OPTIMIZERS[name]).parameters)
+
+
+def test_family_facts_agree_with_the_built_networks(shipped):
+    assert set(families.FAMILIES) == set(models.FAMILIES)
+    shipped["archs"] |= SMALL_ARCHS
+    for arch in shipped["archs"]:
+        model = resolve.model_of(shipped, arch, "scalenorm")
+        family = families.FAMILIES[model.family]
+        with torch.device("meta"):  # shapes only
+            network = models.build(model, 3, 10)
+            filled = [
+                len(models.sites(models.build(replace(model, stages=(stage,)), 3, 10))) for stage in model.stages
+            ]  # fmt: skip
+        norms = {layer.num_channels for layer in network.modules() if isinstance(layer, torch.nn.GroupNorm)}
+        assert norms == family.norm_channels(model.options)
+        blocks = [module for module in network.modules() if isinstance(module, models.ResidualBlock)]
+        assert min(filled) > 0
+        assert sum(filled) == len(blocks)
+        assert any(not isinstance(block.act, torch.nn.Identity) for block in blocks) == family.activation_after_sum
+
+
+@pytest.mark.parametrize(("epsilon", "text"), [(8, "8"), (7.42, "7.42"), (math.inf, "inf"), (0.5, "0.5"), (10.0, "10")])
+def test_epsilon_text(epsilon, text):
+    assert spec.epsilon_text(epsilon) == text
+    assert float(text) == epsilon

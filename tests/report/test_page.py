@@ -1,0 +1,166 @@
+"""The page as a reader gets it, from records made up for studies of several recipes, one of them not private."""
+
+import math
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+import yaml
+
+from bench import ROOT
+from bench.__main__ import main
+from bench.evidence import records
+from bench.plan import resolve
+from bench.report import formats
+from tests.factory import record_of
+
+SPEED = """device,threads,arch,variant,width,physical_batch,views,precision,engine,img_per_s,ratio_to_nonprivate,peak_mb
+Test GPU,2,resnet9,baseline,64,64,1,float32,not-private,1000.0,1.0,200.0
+Test GPU,2,resnet9,baseline,64,64,1,float32,fast,500.0,2.0,500.0
+Test GPU,2,resnet9,scalenorm,64,64,1,float32,fast,470.0,2.1,540.0
+Test GPU,2,resnet9,baseline,64,256,1,float32,not-private,1100.0,1.0,400.0
+"""
+
+
+class Page(HTMLParser):
+    """Text of every table cell by section (the last id of a heading or section), and every address the page refers to."""
+
+    VOID = ("meta", "br", "path", "use", "circle", "rect", "line", "input", "link", "img", "hr")
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.rows, self.addresses, self.ids, self.section = [], {}, [], [], ""
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+            if tag in ("h2", "section"):
+                self.section = attributes["id"]
+        self.addresses += [value for key, value in attributes.items() if key in ("src", "href", "xlink:href", "data")]
+        if tag == "tr":
+            self.rows.setdefault(self.section, []).append([])
+        if tag in ("td", "th"):
+            self.rows[self.section][-1].append("")
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and {"td", "th"} & set(self.open):
+            self.rows[self.section][-1][-1] += data
+
+
+@pytest.fixture
+def folder(shipped, tmp_path, monkeypatch):
+    """A working directory with the records of studies headline and learning-rate; quick has not been run."""
+    keep = ("quick", "headline", "learning-rate")
+    shipped["studies"] = {name: shipped["studies"][name] for name in keep}
+    shipped["studies"]["headline"] |= {"archs": ["wrn40-4"], "seeds": 2}
+    shipped["claims"] = {"headline-wrn40": shipped["claims"]["headline-wrn40"]}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(shipped))
+    studies = resolve.studies_of(shipped)
+    for run in [*studies["headline"].runs, *studies["learning-rate"].runs]:
+        gain = {"de-wrn": 2, "de-wrn-as-published": 1}.get(run.recipe_name, 0) if run.variant == "scalenorm" else 0
+        record = record_of(run, 70.0 + run.seed % 7 + gain)
+        if run.recipe["budget"] == "proxy":
+            record["privacy"] |= {"proxy": True, "epsilon_rdp": 1234.4, "epsilon_pld": 1100.2}
+        elif run.seed == 0:  # the others are as older versions wrote them
+            record["result"]["accuracy_without_average"] = 60.5
+            record["cost"]["resumed_at_step"] = 100
+            record["provenance"] |= {"source_digest": "1" * 12, "commit": "1" * 40, "started": "2026-01-02T00:00:00+00:00"}
+        records.write(record, tmp_path / run.path)
+    (tmp_path / "results/speed.csv").write_text(SPEED)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bench.report.page.REFERENCE", tmp_path / "reference")
+    (tmp_path / "reference").mkdir()
+    (tmp_path / "reference/published.csv").write_text((ROOT / "results/reference/published.csv").read_text())
+    return tmp_path
+
+
+@pytest.fixture
+def page(folder):
+    assert main(["summarise"]) == 0
+    assert main(["report"]) == 0
+    text = (folder / "report/report.html").read_text()
+    return text, Page(text)
+
+
+def test_the_page_says_of_every_arm_its_recipe_and_whether_it_is_private(folder, page):
+    text, parsed = page
+    head, *rows = parsed.rows["study-headline"]
+    assert head[:4] == ["Recipe", "Variant", "ε", "ε spent, PLD"]
+    assert head[-1] == "Without average, % †"
+    assert [row[0] for row in rows] == ["de-wrn", "de-wrn", "de-wrn-as-published", "de-wrn-as-published"]
+    assert {row[-1] for row in rows} == {"60.50"}
+    assert [row[head.index("Paired difference, points")] for row in rows] == [
+        formats.NOTHING,
+        "+2.00",
+        formats.NOTHING,
+        "+1.00",
+    ]
+    assert not [row for row in rows if "not private" in " ".join(row)]
+
+    head, *rows = parsed.rows["study-learning-rate"]
+    assert len(rows) == 8
+    assert all("not private" in row[1] and row[3] == "1,100" for row in rows)
+    assert "last weights" not in text[text.index('id="study-learning-rate"') : text.index('id="privacy"')]
+    for name, marked in (("headline", False), ("learning-rate", True)):
+        assert ("not private" in text.split(f'<section id="study-{name}">')[1].split("</h3>")[0]) == marked
+    assert "nominal ε = 8, not private" in (folder / "results/figures/learning-rate-curves.svg").read_text()
+
+    ledger = {row[0]: row for row in parsed.rows["privacy"][1:]}
+    assert ledger["proxy-lr-8 not private"][1:5] == ["proxy", "8", "1,234", "1,100"]
+    assert ledger["de-wrn-as-published"][1] == "as published"
+    assert any("scalenorm with de-wrn-as-published" in row[0] for row in parsed.rows["published"])
+    assert "wrn40-4, recipe de-wrn, ε = 8, study headline" in text
+
+    summary = pd.read_csv(folder / "results/summary.csv").groupby("study")["budget"].unique()
+    assert set(summary["headline"]) == {"calibrated", "as-published"}
+    assert set(summary["learning-rate"]) == {"proxy"}
+
+
+def test_the_page_says_what_was_not_made_alike(page):
+    text, parsed = page
+    assert "Study headline: not all runs were made by the same code. 4 runs by sources <code>000000000000</code>" in text
+    assert "; 4 runs by sources <code>111111111111</code> (commit 1111111111, from 2026-01-02)" in text
+    assert "Study learning-rate: not all runs" not in text
+    assert "by 2 states of the sources; 4 resumed from a checkpoint" in text
+    (absent,) = parsed.rows["not-run"][1:]
+    assert absent[0] == "quick"
+    assert absent[2] == "128 of 128"
+    assert absent[4] == "snakemake --cores all quick"
+    assert "study-quick" not in parsed.ids
+    assert "<code>snakemake --cores all quick</code>" in text
+    for setting in ("de-wrn: 16 views of an image are one sample (crop-flip, symmetric padding)", "decay 0.9999"):
+        assert setting in text
+    assert "those of learning-rate, whose runs are not private" in text
+    assert "*id0" not in text  # YAML aliases
+
+
+def test_the_page_is_one_whole_file(page):
+    text, parsed = page
+    assert [address for address in parsed.addresses if not address.startswith(("#", "data:", "https://arxiv.org/abs/"))] == []
+    assert "@import" not in text
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert {address[1:] for address in parsed.addresses if address.startswith("#")} <= set(parsed.ids)
+
+
+def test_speed_is_relative_and_by_case(page):
+    rows = page[1].rows["speed"]
+    assert rows[1][0].startswith("resnet9 (width 64), 64 images, float32; Test GPU, 2 threads")
+    assert "ScaleNorm with the fast engine: +5.0 % time, +40 MB." in rows[1][0]
+    assert rows[3] == ["fast", "baseline", "2.00", "2.50", "500", "500"]
+    assert "ScaleNorm" not in rows[5][0]
+
+
+def test_numbers():
+    numbers = (2.671, 3, 999.7, 1234.4, 12345.6, 0, math.inf, "8")
+    assert " ".join(map(formats.significant, numbers)) == "2.67 3.00 1,000 1,234 12,346 0.00 ∞ 8.00"
+    assert [formats.significant(value) for value in (-0.5, 1e-5)] == [f"{formats.MINUS}0.500", f"1.00e{formats.MINUS}5"]
+    assert formats.significant(None) == formats.NOTHING

@@ -1,0 +1,251 @@
+"""The committed results: what is taken in, what is derived, and that the two agree in this repository."""
+
+import base64
+import copy
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bench import ROOT, BenchError, machine
+from bench.__main__ import main
+from bench.evidence import records, tables
+from bench.plan import resolve
+from bench.report import reference, snippets
+from tests.factory import record_of
+
+CONFIG = ROOT / "config.yaml"
+
+
+def promoted(runs, accuracy=lambda run: 70.0 + run.seed) -> list[dict]:
+    """Records of `runs` as files hold them."""
+    made = [records._finite({"format": records.FORMAT} | record_of(run, accuracy(run))) for run in runs]
+    return json.loads(json.dumps(made))
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A repository without results whose documents quote study quick."""
+    (tmp_path / reference.FOLDER).mkdir(parents=True)
+    shutil.copy(ROOT / reference.FOLDER / "published.csv", tmp_path / reference.FOLDER)
+    (tmp_path / "README.md").write_text("# Mine\n<!-- reference: verdicts -->\nold\n<!-- end -->\nEnd.\n")
+    (tmp_path / "results/README.md").write_text("<!-- reference: summary quick --><!-- end -->\n")
+    return tmp_path
+
+
+@pytest.fixture
+def made(quick):
+    return promoted(quick.values(), lambda run: 70.0 + run.seed + (run.variant == "scalenorm"))
+
+
+def test_the_committed_files_are_those_that_the_records_give():
+    """After a change of records, claims, studies or documents: `python -m bench reference`, and commit what it writes.
+
+    The page may be older than its template, but not than its numbers: it holds the very tables.
+    """
+    files, _ = reference.derived(CONFIG, page=False)
+    for path, text in files.items():
+        assert (ROOT / path).read_text() == text, path
+    if reference.read():
+        page = (ROOT / "report/reference.html").read_text()
+        for name in reference.TABLES:
+            assert base64.b64encode(files[reference.FOLDER / f"{name}.csv"].encode()).decode() in page, name
+
+
+def test_committed_records_have_commits_and_one_line_each():
+    by_id = reference.read()
+    if by_id:
+        assert (ROOT / reference.RECORDS).read_text() == records.lines(list(by_id.values()))
+    assert not [name for name, r in by_id.items() if r["provenance"]["dirty"] or r["provenance"]["commit"] == "unknown"]
+
+
+def test_promote_adds_replaces_and_keeps(root, made):
+    assert reference.promote(made[:20], root) == {"added": 20}
+    changed = copy.deepcopy(made[10:])
+    changed[0]["result"]["accuracy"] = 71.5
+    assert reference.promote(changed, root) == {"added": 16, "replaced": 1, "unchanged": 9}
+    assert list(reference.read(root).values()) == sorted(made[:10] + changed, key=records._order)
+
+
+def test_taking_results_in_makes_later_runs_of_no_uncommitted_source(root, made, monkeypatch):
+    def git(*arguments):
+        identity = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", "-C", str(root), *identity, *arguments], check=True, capture_output=True)
+
+    monkeypatch.setattr("bench.machine.ROOT", root)
+    reference.promote(made[:1], root)
+    (root / "code.py").write_text("1")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "all")
+    reference.promote(made, root)
+    (root / "README.md").write_text("new")
+    assert not machine.commit()[1]
+    (root / "code.py").write_text("2")
+    assert machine.commit()[1]
+
+
+@pytest.mark.parametrize("fault", [{"dirty": True}, {"commit": "unknown"}])
+def test_promote_refuses_what_no_commit_gives_back(root, made, fault):
+    made[5]["provenance"] |= fault
+    with pytest.raises(BenchError, match="1 of 36 records were made with uncommitted changes or outside git, digits/"):
+        reference.promote(made, root)
+    assert not (root / reference.RECORDS).exists()
+
+
+def test_a_damaged_line_is_named(root, made):
+    reference.promote(made, root)
+    text = (root / reference.RECORDS).read_text()
+    (root / reference.RECORDS).write_text(text.replace('{"cost"', '{"cast"', 3))
+    with pytest.raises(BenchError, match=r"records\.jsonl:1: damaged record .*; restore the file with `git checkout`"):
+        reference.read(root)
+
+
+def test_everything_is_derived_from_the_records(root, made):
+    reference.promote(made, root)
+    files, outside = reference.derived(CONFIG, root)
+    assert not outside
+    names = ["results/reference/runs.csv", "results/reference/summary.csv", "results/reference/claims.csv"]
+    names += ["results/reference/machines.json", "report/reference.html", "README.md", "results/README.md"]
+    assert list(map(str, files)) == names
+    assert len(files[Path(names[0])].splitlines()) == 37
+    page = files[Path(names[4])]
+    assert "<title>ScaleNorm Bench: reference report</title>" in page
+    for figure in ("accuracy", "differences", "curves", "mixing"):
+        assert f'<svg id="quick-{figure}"' in page
+    assert "| scalenorm | 8 | 3 | 72.00 | [69.52, 74.48] | +1.00 | [+1.00, +1.00] |" in files[Path(names[6])]
+    assert files[Path("README.md")].startswith("# Mine\n<!-- reference: verdicts -->\n\n| claim | verdict |")
+    assert "old" not in files[Path("README.md")]
+    for path, text in files.items():
+        records.write_text(text, root / path)
+    assert reference.derived(CONFIG, root)[0] == files  # the same bytes, the documents' own snippets included
+
+
+def test_without_records_only_the_documents_are_derived(root):
+    files, outside = reference.derived(CONFIG, root)
+    assert list(files) == list(reference.DOCUMENTS)
+    assert all("No reference results yet." in text for text in files.values())
+    assert not outside
+
+
+def test_runs_that_the_configuration_does_not_plan_are_listed_only(root, made):
+    made[3]["run"]["recipe"]["steps"] += 1
+    made[4]["run"]["id"] = made[4]["run"]["id"].replace("baseline", "gone")
+    reference.promote(made, root)
+    files, outside = reference.derived(CONFIG, root)
+    assert sorted(outside) == sorted(r["run"]["id"] for r in made[3:5])
+    assert len(files[reference.FOLDER / "runs.csv"].splitlines()) == 35
+    page = files[Path("report/reference.html")]
+    assert "2 committed runs belong to no study" in page
+    commands = "<code>snakemake --cores all quick</code><br><code>python -m bench promote --study quick</code>"
+    assert re.search(rf"committed from another configuration: 1 of \d+</td><td>{commands}", page)
+
+
+def test_another_copy_of_the_data_counts_and_is_named(root, shipped):
+    overlay = shipped["datasets"]["cifar10"] | {"source": "image_folder", "label": "CIFAR-10 (JPEG copy)", "path": "/x"}
+    shipped["datasets"]["cifar10"] = overlay
+    runs = [run for run in resolve.studies_of(shipped)["pocket"].runs if run.variant in ("baseline", "scalenorm")]
+    reference.promote(promoted(runs), root)
+    files, outside = reference.derived(CONFIG, root)
+    assert not outside
+    assert files[reference.FOLDER / "summary.csv"].count("CIFAR-10 (JPEG copy)") == 4
+
+
+def test_machines(made):
+    made[0]["machine"] |= {"torch": "2.12.0"}
+    made[1]["machine"] |= {"engine": "fast"}
+    old, new = reference.machines(made)
+    assert (old["torch"], old["runs"], new["runs"]) == ("2.12.0", {"opacus": 1}, {"fast": 1, "opacus": 34})
+    assert (new["hours"], new["commits"]) == (0.097, ["0" * 40])
+
+
+def test_speed_tables_are_replaced_by_device(root, tmp_path):
+    for device, speed in (("A", 1), ("B", 2), ("A", 3)):
+        (tmp_path / "speed.csv").write_text(f"device,engine,img_per_s\n{device},fast,{speed}\n")
+        reference.promote_speed(tmp_path / "speed.csv", root)
+    assert (root / reference.SPEED).read_text() == "device,engine,img_per_s\nB,fast,2\nA,fast,3\n"
+    (root / "README.md").write_text("<!-- reference: speed --><!-- end -->")
+    assert "| B | fast | 2 |\n| A | fast | 3 |" in reference.derived(CONFIG, root)[0][Path("README.md")]
+
+
+def test_searches_are_quoted_best_first(root, made):
+    (root / reference.FOLDER / "quick-search.jsonl").write_text(records.lines(made[:3]))
+    (root / "README.md").write_text("<!-- reference: search quick --><!-- end -->")
+    text = reference.derived(CONFIG, root, page=False)[0][Path("README.md")]
+    assert text.index("| 192 | 80 | 0.004 | 1 | 2 | 72.00 |") < text.index("| 192 | 80 | 0.004 | 1 | 0 | 70.00 |")
+    (root / "README.md").write_text("<!-- reference: search quik --><!-- end -->")
+    with pytest.raises(BenchError, match=r"unknown search 'quik' \(did you mean 'quick'\?\)"):
+        reference.derived(CONFIG, root, page=False)
+
+
+def test_documents_mark_runs_that_are_not_private(shipped):
+    runs = resolve.studies_of(shipped)["learning-rate"].runs
+    studies, made, _ = reference.build(shipped, {run.id: record for run, record in zip(runs, promoted(runs), strict=True)})
+    text = snippets.fill("<!-- reference: summary learning-rate --><!-- end -->", made, studies, "d.md")
+    assert "| recipe | variant | ε |" in text
+    assert text.count("(**not private**)") == 8
+    assert "| proxy-lr-1 | scalenorm (**not private**) | 8 | 1 |" in text
+    assert "Runs marked as not private have a nominal ε only." in text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "a\n<!-- reference: sumary quick --><!-- end -->",
+            r"d\.md:2: .*: expected summary STUDY, studies, verdicts, speed or search NAME",
+        ),
+        ("<!-- reference: summary quik --><!-- end -->", r"d\.md:1: .*: unknown study 'quik' \(did you mean 'quick'\?\)"),
+        ("<!-- reference: speed -->\n", r"d\.md:1: .*: no <!-- end --> follows"),
+        ("<!-- reference: speed -->\n<!-- reference: speed -->", r"d\.md:2: .*: the mark before it has no end"),
+        ("<!-- end -->", r"d\.md:1: .*: no mark stands before it"),
+    ],
+)
+def test_wrong_marks_get_a_sentence(shipped, text, expected):
+    studies, made, _ = reference.build(shipped, {})
+    with pytest.raises(BenchError, match=expected):
+        snippets.fill(text, made, studies, "d.md")
+
+
+def test_verbs(root, made, quick, monkeypatch, capsys):
+    """promote, reference and compare from the command line, in a folder that is its own repository."""
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("bench.ROOT", root)
+    for function in (reference.read, reference.promote):
+        monkeypatch.setattr(function, "__defaults__", (root,))
+    monkeypatch.setattr(reference.derived, "__defaults__", (root,))
+    (root / "config.yaml").write_text(CONFIG.read_text())
+    assert main(["promote", "--study", "quick"]) == 1
+    assert "study quick: no record here was made from this configuration" in capsys.readouterr().err
+    for record, run in zip(made, quick.values(), strict=True):
+        record["provenance"]["source_digest"] = str(run.seed) * 12
+        records.write(record, run.path)
+    assert main(["promote", "--study", "quick"]) == 0
+    printed = capsys.readouterr().out
+    assert "quick: note: its runs were made with 3 states of the sources: 000000000000, 111111111111, 222222222222" in printed
+    assert "results/reference/records.jsonl: 36 added, 0 replaced, 0 unchanged" in printed
+    assert main(["reference"]) == 0
+    assert main(["summarise"]) == 0
+    pair = ["results/runs.csv", "results/reference/runs.csv", "--study", "quick"]
+    assert main(["compare", *pair]) == 0
+    assert "12 arms compared, no differences" in capsys.readouterr().out
+
+    monkeypatch.setattr("bench.report.page.REFERENCE", root / reference.FOLDER)
+    assert main(["report"]) == 0
+    page = (root / "report/report.html").read_text()
+    assert "<title>ScaleNorm Bench: report</title>" in page
+    assert "Our committed reference: 36 runs" in page
+    assert "quick-accuracy-reference" in page
+
+    table = tables.read(root / pair[0], "")
+    table.loc[(table["variant"] == "scalenorm") & (table["epsilon"] == "8"), "accuracy"] -= 15
+    (root / "results/runs.csv").write_text(tables.text(table))
+    assert main(["compare", *pair]) == 1
+    assert "digits/resnet9-w8/scalenorm/eps8: accuracy, %: 57.00 (n = 3) against 72.00 (n = 3)" in capsys.readouterr().out
+    assert main(["compare", *pair[:2], "--study", "pocket"]) == 1
+    assert "no arm (recipe, arch, variant, epsilon) in common" in capsys.readouterr().err
+    assert main(["compare", "results/none.csv", pair[1]]) == 1
+    assert "results/none.csv: no such table" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""Several runs in one process, and several processes at the same runs."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench import BenchError, machine
+from bench.__main__ import _duration, main
+from bench.evidence import records
+from bench.plan import resolve
+from bench.training import runner
+from bench.training.checkpoint import Checkpoint
+from bench.training.recipe import noise_of
+
+NEVER = type("Never", (), {"code": 75, "__call__": lambda self: False})()
+
+
+@pytest.fixture
+def runs(shipped, tmp_path, monkeypatch):
+    """Four runs of three steps, in a folder of their own, and the configuration."""
+    monkeypatch.chdir(tmp_path)
+    shipped["machine"] |= {"device": "cpu"}
+    shipped["recipes"]["digits"] |= {"batch_size": 32, "steps": 3, "evaluate_every": 3}
+    shipped["studies"]["quick"] |= {"variants": ["baseline", "scalenorm"], "epsilons": [math.inf], "seeds": 2}
+    return list(resolve.studies_of(shipped)["quick"].runs), shipped
+
+
+def test_missing_runs_are_trained_and_finished_ones_are_not(runs, capsys):
+    runs, content = runs
+    assert runner.train_runs(runs[:1], content, NEVER, missing_only=False) == 0
+    first = runs[0].path.read_text()
+    assert runner.train_runs(runs, content, NEVER, missing_only=True) == 0
+    assert runs[0].path.read_text() == first
+    assert len(records.collect(runs)[0]) == 4
+    assert capsys.readouterr().out.count(" % after ") == 4
+    assert list(Checkpoint(runs[0], 0.0).path.parent.iterdir()) == []
+
+
+def test_a_run_of_another_specification_is_missing(runs):
+    runs, content = runs
+    runner.train_runs(runs[:1], content, NEVER, missing_only=True)
+    edited = dataclasses.replace(runs[0], recipe=runs[0].recipe | {"clip_norm": 9.0})
+    assert not records.matches(records.read(runs[0].path), edited)
+    runner.train_runs([edited], content, NEVER, missing_only=True)
+    assert records.matches(records.read(runs[0].path), edited)
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(runs):
+    runs, content = runs
+    sigma = noise_of(runs[1], 1437)["noise_multiplier"]
+    with Checkpoint(runs[1], sigma).lock() as mine:
+        assert mine
+        assert runner.train_runs(runs, content, NEVER, missing_only=True) == 0
+        assert [run.path.exists() for run in runs] == [True, False, True, True]
+        with pytest.raises(BenchError, match="another process trains it; wait for that one, or stop it"):
+            runner.train_runs([runs[1]], content, NEVER, missing_only=False)
+    assert runner.train_runs(runs, content, NEVER, missing_only=True) == 0
+    assert runs[1].path.exists()
+
+
+def test_stopped_in_the_middle_it_goes_on_there(runs, capsys):
+    runs, content = runs
+    asked = iter([False, False, False, True])  # before the first run, after two of its steps, then before the second run
+    stop = type("Stop", (), {"code": 75, "__call__": lambda self: next(asked, True)})()
+    assert runner.train_runs(runs, content, stop, missing_only=True) == 75
+    assert [run.path.exists() for run in runs] == [True, False, False, False]
+    assert "3 of 4 runs are left; the same command goes on" in capsys.readouterr().err
+    assert runner.train_runs(runs, content, NEVER, missing_only=True) == 0
+    assert all(run.path.exists() for run in runs)
+
+
+def test_times_of_the_command_line(capsys):
+    assert [_duration(text) for text in ("90s", "9m", "1.5h")] == [90, 540, 5400]
+    for text in ("", "9", "m", "9x", "1:30"):
+        with pytest.raises(SystemExit):
+            main(["train", "--study", "quick", f"--stop-after={text}"])
+        assert f"{text!r} is not a time; write 90s, 9m or 1.5h" in capsys.readouterr().err
+
+
+def test_options_that_do_not_go_together(runs, capsys):
+    _, content = runs
+    Path("config.yaml").write_text(yaml.safe_dump(content))
+    assert main(["train", "--study", "quik"]) == 1
+    assert main(["train", "--study", "quick", "--epsilon", "5"]) == 1
+    assert main(["train", "x/y/z", "--epsilon", "8"]) == 1
+    printed = capsys.readouterr().err
+    assert "unknown study 'quik' (did you mean 'quick'?)" in printed
+    assert "study quick has no runs at epsilon 5" in printed
+    assert "--epsilon goes with --study" in printed
+
+
+def test_a_record_names_the_code_that_was_imported(runs, monkeypatch):
+    runs, content = runs
+    answers = iter([("a" * 40, False), ("b" * 40, True)])
+    monkeypatch.setattr(runner.machine, "commit", lambda: next(answers))
+    runner.train_runs(runs[:2], content, NEVER, missing_only=True)
+    assert [records.read(run.path)["provenance"]["commit"] for run in runs[:2]] == ["a" * 40] * 2
+
+
+def test_peak_memory_is_of_the_run(runs):
+    runs, content = runs
+    machine.forget_peak_memory()
+    before = machine.peak_memory_mb()
+    hog = bytearray(b"x") * (600 * 2**20)
+    del hog
+    assert machine.peak_memory_mb() > before + 590
+    runner.train_runs(runs[:1], content, NEVER, missing_only=True)
+    assert records.read(runs[0].path)["cost"]["peak_memory_mb"] < before + 400
