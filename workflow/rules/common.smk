@@ -9,8 +9,8 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(workflow.basedir))
 
 from bench import BenchError, machine
+from bench.plan import config as configuration
 from bench.plan import resolve, spec
-from bench.plan import config as configuration, resolve
 
 REPO = os.path.relpath(workflow.basedir)
 machine.put_python_on_path()
