@@ -23,8 +23,11 @@ Gradients = Iterable[tuple[nn.Parameter, torch.Tensor]]
 # machine's load cannot change the order of a run's sums.
 BYTE = 30.0
 PRODUCT = 1.7
-# Elements of the Gram matrices that are formed together: what a core's cache holds; on a GPU, what hides the launches.
-GRAM_ELEMENTS = {"cpu": 2**19, "cuda": 2**26}
+# Elements of Gram matrices or patches that are formed together: what a core's cache holds; on a GPU, what hides the launches.
+CACHED_ELEMENTS = {"cpu": 2**19, "cuda": 2**26}
+# Elements of one sample up to which torch itself leaves oneDNN for patches and a matrix product, and we take many samples at
+# a time (`ConvParams::use_mkldnn` of torch 2.13, aten/src/ATen/native/Convolution.cpp).
+SMALL_SAMPLE = 20_480
 
 
 class Rule(ABC):
@@ -250,7 +253,10 @@ def weigh(g: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
 
 def per_sample_weight(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
     """Gradient of a convolution's weight per sample, (n, C_out, C_in, k, k)."""
-    return (_one_by_one if x.device.type == "cpu" else _all_at_once)(layer, x, g, n)
+    if x.device.type != "cpu":
+        return _all_at_once(layer, x, g, n)
+    small = layer.stride[0] == 1 and x.numel() // n <= SMALL_SAMPLE
+    return (_by_patches if small else _one_by_one)(layer, x, g, n)
 
 
 def _one_by_one(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
@@ -260,6 +266,20 @@ def _one_by_one(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> t
     for i in range(n):
         gradients[i] = _convolution_backward(layer, layer.weight, x[i], g[i], (False, True))[1]
     return gradients
+
+
+def _by_patches(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
+    """For a CPU and stride 1: products with the patches of as many samples as the cache holds, which a strided view gives."""
+    size, padding, views = layer.kernel_size[0], layer.padding[0], len(x) // n
+    weights, positions = layer.weight[0].numel(), views * g[0, 0].numel()
+    count = max(1, CACHED_ELEMENTS["cpu"] // (weights * positions))
+    x = pad(x, [padding] * 4).unfold(2, size, 1).unfold(3, size, 1).unflatten(0, (n, -1))  # (n, K, C, H', W', k, k)
+    g = g.unflatten(0, (n, -1)).transpose(1, 2).flatten(2)  # (n, O, K H' W')
+    gradients = [
+        g_i @ x_i.permute(0, 2, 5, 6, 1, 3, 4).reshape(len(x_i), weights, positions).mT
+        for x_i, g_i in zip(x.split(count), g.split(count), strict=True)
+    ]
+    return torch.cat(gradients).view(n, *layer.weight.shape)
 
 
 def _all_at_once(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
@@ -277,7 +297,7 @@ def per_sample_bias(g: torch.Tensor, n: int) -> torch.Tensor:
 def weight_norms(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
     """Squared norms of a convolution's weight gradients from Gram matrices, (n,), few samples at a time."""
     views = len(g) // n
-    count = max(1, GRAM_ELEMENTS[x.device.type] // (views * g[0, 0].numel()) ** 2)
+    count = max(1, CACHED_ELEMENTS[x.device.type] // (views * g[0, 0].numel()) ** 2)
     parts = zip(x.split(count * views), g.split(count * views), strict=True)
     return torch.cat([_weight_norms(layer, x_i, g_i, len(g_i) // views) for x_i, g_i in parts])
 
@@ -308,7 +328,10 @@ def patch_gram(layer: nn.Conv2d, x: torch.Tensor, n: int) -> torch.Tensor:
         # pad both axes, then add the `size` shifted diagonals
         widths = [0, 0] * (6 - column) + [padding] * 2 + [0, 0] * 2 + [padding] * 2
         padded = pad(gram, widths)
-        gram = sum(padded.narrow(row, shift, out).narrow(column, shift, out) for shift in range(size))
+        diagonals = [padded.narrow(row, shift, out).narrow(column, shift, out) for shift in range(size)]
+        gram = diagonals[0] + diagonals[1]
+        for diagonal in diagonals[2:]:
+            gram += diagonal
     positions = views * gram.shape[2] * gram.shape[3]
     return gram.reshape(n, positions, positions)
 
