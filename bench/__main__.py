@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from bench import BenchError, commands
+from bench.training import warm
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,6 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
     compare.add_argument("--study", metavar="NAME", help="only the arms of this study")
 
     options = vars(parser.parse_args(arguments))
+    if (code := warm.ask(sys.argv[1:] if arguments is None else arguments)) is not None:
+        return code
     if options["verb"] == "promote" and not (options["study"] or options["speed"]):
         promote.error("name what to take: --study NAME, --speed or both")
     try:

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from bench import BenchError, machine
-from bench.evidence import records
+from bench.evidence import kept, records
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
 
@@ -129,6 +129,7 @@ def summarise(config: Path) -> None:
     made = tables.build(content, studies, records.collect, lambda study, missing: _why_not(study, missing, content))
     for name, table in made.items():
         records.write_text(tables.text(table), RESULTS / f"{name}.csv")
+    kept.release(list(records.collect(_unique(studies))[0]))
 
 
 def _why_not(study: spec.Study, missing: dict, content: dict) -> str:

@@ -243,7 +243,7 @@ def test_gpus_are_counted_and_a_timed_study_takes_them_all(folder, config, tmp_p
 
 def test_the_slurm_profile_says_what_snakemake_understands(folder, tmp_path):
     """With another executor in place of Slurm's, which is a plugin."""
-    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
     assert profile.pop("executor") == "slurm"
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(profile))
     done = snakemake(folder, "-n", "speed", "--workflow-profile", str(tmp_path))

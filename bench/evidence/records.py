@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import platform
 from pathlib import Path
 
 from bench import BenchError
@@ -20,7 +21,8 @@ def write(record: dict, path: Path) -> None:
 
 def write_text(text: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # of this process on this machine alone: another node may write the same file
+    partial = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.partial")
     partial.write_text(text)
     partial.replace(path)
 

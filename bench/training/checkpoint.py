@@ -9,7 +9,10 @@ import fcntl
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -18,34 +21,51 @@ from bench.machine import source_digest
 from bench.plan.spec import Run
 
 FOLDER = Path("results/checkpoints")
+POLL = 0.5  # seconds between two looks at a lock that another process holds
+# Digests of earlier sources whose states these sources continue to the same bits: what only moves code adds its predecessor.
+SAME_NUMBERS = ("2edf40b089eb",)
 
 
 class Checkpoint:
     """The checkpoint file of one run; it exists from the first `save` to `delete`."""
 
     def __init__(self, run: Run, noise_multiplier: float, folder: Path = FOLDER):
-        key = f"{run.json()}\n{noise_multiplier!r}\n{source_digest()}\n{torch.__version__}"
-        self.path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.pt"
+        self.folder, self.facts = folder, (run.json(), noise_multiplier)
+        self.path = self._path(source_digest())
+        self.lock_path = folder / f"{_digest(run.id)}.lock"
+
+    def _path(self, sources: str) -> Path:
+        run, noise_multiplier = self.facts
+        key = f"{run}\n{noise_multiplier!r}\n{sources}\n{torch.__version__}"
+        return self.folder / f"{_digest(key)}.pt"
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[bool]:
-        """Whether no other process is training the run. The kernel frees the lock, however a process ends."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+    def lock(self, wait: Callable[[], bool] | None = None) -> Iterator[bool]:
+        """Whether no other process is training a run of this id. The kernel frees the lock, however a process ends.
+
+        With `wait` it waits for the other process, until `wait()` says to stop.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = _locked(self.lock_path)
+        if file is None and wait:
+            print("another process trains this run; waiting for it", file=sys.stderr, flush=True)
+            while file is None and not wait():
+                time.sleep(POLL)
+                file = _locked(self.lock_path)
+        try:
+            yield file is not None
+        finally:
+            if file:
+                self.lock_path.unlink(missing_ok=True)
+                file.close()
 
     def save(self, state: dict) -> None:
         """Writes `state`, tensors and plain values, by rename; the first line of the file is the digest of the rest."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(f".{os.getpid()}.partial")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_suffix(f".{platform.node()}-{os.getpid()}.partial")
         with partial.open("wb") as file:
             file.write(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
             file.flush()
@@ -54,16 +74,42 @@ class Checkpoint:
 
     def load(self) -> dict | None:
         """The saved state, on the CPU; None where there is none or it is damaged: the run then starts over."""
-        try:
-            digest, _, content = self.path.read_bytes().partition(b"\n")
-        except FileNotFoundError:
-            return None
-        if hashlib.sha256(content).hexdigest().encode() != digest:
-            return None
-        return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        for path in (self.path, *map(self._path, SAME_NUMBERS)):
+            try:
+                digest, _, content = path.read_bytes().partition(b"\n")
+            except FileNotFoundError:
+                continue
+            if hashlib.sha256(content).hexdigest().encode() == digest:
+                return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        return None
 
     def delete(self) -> None:
-        for file in (self.path, self.path.with_suffix(".lock")):
-            file.unlink(missing_ok=True)
-        for partial in self.path.parent.glob(f"{self.path.stem}.*.partial"):  # of processes that were killed
-            partial.unlink(missing_ok=True)
+        for path in (self.path, *map(self._path, SAME_NUMBERS)):
+            path.unlink(missing_ok=True)
+            for partial in self.folder.glob(f"{path.stem}.*.partial"):  # of processes that were killed
+                partial.unlink(missing_ok=True)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _locked(path: Path):
+    """The file at `path`, open and locked; None where another process has the lock.
+
+    A file system without locks, NFS without its daemon say, has nothing to ask: there Snakemake gives each run to one job.
+    """
+    while True:
+        file = path.open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        except OSError as error:
+            print(f"{path}: no locks on this file system ({error.strerror})", file=sys.stderr)
+            return file
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()  # its last holder deleted it meanwhile: a lock that others no longer see

@@ -27,6 +27,7 @@ class Progress:
     epsilon: float  # RDP, spent so far
     train_loss: float  # mean over the samples since the last evaluation
     images_per_second: float
+    seconds: float  # of training so far, those before a stop included
     seconds_left: float
     accuracy: float | None  # percent of the test split, where it was evaluated at this step
 
@@ -73,6 +74,7 @@ def train(
                 shown = now = time.perf_counter()
                 trainer.seconds = now - start
                 progress |= {"images_per_second": trainer.images / trainer.seconds, "accuracy": accuracy}
+                progress["seconds"] = trainer.seconds
                 watch(Progress(**progress, seconds_left=trainer.seconds / trainer.step * (steps - trainer.step)))
             if checkpoint and trainer.step < steps and ((stopping := stop()) or now - saved >= every):
                 trainer.seconds = time.perf_counter() - start

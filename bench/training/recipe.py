@@ -31,7 +31,8 @@ def noise_of(run: Run, train_size: int) -> dict:
         budget = (run.epsilon, of_budget, recipe["steps"], recipe["delta"], recipe["accountant"])
         # of a proxy the noise of the mean gradient, sigma C / B, is that of the large batch (Sander et al. 2022, TAN)
         sigma = accounting.calibrate(*budget) * rate / of_budget
-    return {"noise_multiplier": sigma} | privacy_of(recipe, rate, sigma, recipe["steps"])
+    facts = {"noise_multiplier": sigma, "sample_rate": rate, "steps": recipe["steps"], "delta": recipe["delta"]}
+    return facts | privacy_of(recipe, rate, sigma, recipe["steps"])
 
 
 def privacy_of(recipe: dict, rate: float, sigma: float, steps: int) -> dict:

@@ -1,5 +1,6 @@
 """Training at this machine: one run or all that are missing, with checkpoint, lock, GPU, live line and provenance."""
 
+import contextlib
 import functools
 import math
 import os
@@ -7,12 +8,12 @@ import shlex
 import signal
 import sys
 import time
-from contextlib import contextmanager
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import BenchError, data, machine
-from bench.evidence import records
+from bench.evidence import kept, live, records
 from bench.plan.spec import Run
 from bench.training import lease, loop
 from bench.training.checkpoint import Checkpoint
@@ -20,6 +21,7 @@ from bench.training.recipe import noise_of
 
 STOPPED = 75  # EX_TEMPFAIL: try again; Snakemake's --retries and Slurm do
 INTERRUPTED = 130
+SAY_EVERY = 2.0  # seconds between two files for `status`
 
 
 class Stop:
@@ -47,53 +49,102 @@ class Stop:
 def train_runs(
     runs: list[Run], content: dict, stop: Stop, *, missing_only: bool, sigma: float | None = None, out: Path | None = None
 ) -> int:
-    """Trains `runs` one after another and writes their records; an exit code, 0 unless `stop` said so.
+    """Trains `runs` one after another and writes their records; an exit code, 0 unless `stop` said so or a run failed.
 
     With `missing_only` those that have a matching record, or that another process is training, are left out, so that several
-    processes can share the work. Otherwise BenchError when another process trains the very same run.
+    processes can share the work, and a run that fails does not keep the others from training. Otherwise a run that another
+    process trains is waited for. A record that Snakemake deleted after its run had ended is put back from where it was kept.
     """
-    load = functools.cache(lambda name: data.load(name, content["datasets"][name]))
-    noises: dict[tuple, float] = {}  # (recipe, epsilon) -> noise multiplier: PLD takes half a minute to find one
-    # of the code that was imported, whatever happens to the files meanwhile
-    (commit, dirty), digest = machine.commit(), machine.source_digest()
-    with _gpu(content["machine"]):
+    session = _Session(content, stop, sigma)
+    failed = []
+    with session:
         for run in runs:
             if missing_only and (_done(run) or stop()):
                 continue
-            started = _now()
-            dataset = load(run.recipe["dataset"])
-            budget = run.recipe_name, run.epsilon
-            if sigma is None and budget not in noises:
-                noises[budget] = noise_of(run, len(dataset.train_labels))["noise_multiplier"]
-            checkpoint = Checkpoint(run, noise := noises[budget] if sigma is None else sigma)
-            with checkpoint.lock() as mine:
-                if missing_only and (not mine or _done(run)):
-                    continue
-                if not mine:
-                    raise BenchError(f"{run.id}: another process trains it; wait for that one, or stop it")
-                try:
-                    record = loop.train(run, dataset, noise, content["machine"], _show(run.id), checkpoint, stop)
-                except loop.Stopped as stopped:
-                    print(f"{run.id}: {stopped}", file=sys.stderr)
-                    return stop.code
-                record["provenance"] = {
-                    "commit": commit,
-                    "dirty": dirty,
-                    "source_digest": digest,
-                    "command": f"python -m bench train {shlex.quote(run.id)}",
-                    "started": started,
-                    "finished": _now(),
-                }
-                records.write(record, out or run.path)
-                checkpoint.delete()
-            result, seconds = record["result"], record["cost"]["seconds"]
-            outcome = f"{result['accuracy']:.2f} %" if record["status"] == "completed" else f"diverged, {result['reason']}"
-            print(f"{run.id}: {outcome} after {seconds:.0f} s", flush=True)
+            try:
+                ended = session.train(run, out or run.path, missing_only)
+            except Exception as error:
+                live.write(run, "failed", reason=str(error))
+                if not missing_only:
+                    raise
+                if not isinstance(error, BenchError):
+                    traceback.print_exc()
+                print(f"{run.id}: failed: {error}", file=sys.stderr, flush=True)
+                failed.append(run.id)
+                continue
+            if not ended:
+                return stop.code
     left = sum(not _done(run) for run in runs) if missing_only else 0
     if left and stop():
         print(f"{left} of {len(runs)} runs are left; the same command goes on", file=sys.stderr)
         return stop.code
-    return 0
+    if failed:
+        print(f"{len(failed)} of {len(runs)} runs failed: {', '.join(failed)}", file=sys.stderr)
+    return int(bool(failed))
+
+
+class _Session(contextlib.ExitStack):
+    """What the runs of one process share: data sets, noise, the code that was imported, a GPU once one is needed."""
+
+    def __init__(self, content: dict, stop: Stop, sigma: float | None):
+        super().__init__()
+        self.content, self.stop, self.sigma = content, stop, sigma
+        self.load = functools.cache(lambda name: data.load(name, content["datasets"][name]))
+        self.noises: dict[tuple, float] = {}  # (recipe, epsilon) -> noise multiplier: PLD takes half a minute to find one
+        # of the code that was imported, whatever happens to the files meanwhile
+        (self.commit, self.dirty), self.digest = machine.commit(), machine.source_digest()
+        self.has_gpu = False
+
+    def train(self, run: Run, out: Path, missing_only: bool) -> bool:
+        """Whether the run needs nothing more of this process; False where `stop` ended it or the wait for another one."""
+        started = _now()
+        dataset = self.load(run.recipe["dataset"])
+        noise = self._noise(run, len(dataset.train_labels))
+        checkpoint = Checkpoint(run, noise)
+        with checkpoint.lock(wait=None if missing_only else self.stop) as mine:
+            if not mine:
+                return missing_only
+            if missing_only and _done(run):
+                return True
+            if record := kept.recall(run, noise):
+                return self._write(run, record, out, checkpoint, "finished before")
+            live.write(run, "running", step=0, steps=run.recipe["steps"])
+            if not self.has_gpu:
+                self.enter_context(_gpu(self.content["machine"]))
+                self.has_gpu = True
+            try:
+                record = loop.train(run, dataset, noise, self.content["machine"], _Watch(run), checkpoint, self.stop)
+            except loop.Stopped as stopped:
+                live.write(run, "stopped", reason=str(stopped))
+                print(f"{run.id}: {stopped}", file=sys.stderr)
+                return False
+            record["provenance"] = {
+                "commit": self.commit,
+                "dirty": self.dirty,
+                "source_digest": self.digest,
+                "command": f"python -m bench train {shlex.quote(run.id)}",
+                "started": started,
+                "finished": _now(),
+            }
+            return self._write(run, record, out, checkpoint, f"after {record['cost']['seconds']:.0f} s")
+
+    def _noise(self, run: Run, train_size: int) -> float:
+        if self.sigma is not None:
+            return self.sigma
+        budget = run.recipe_name, run.epsilon
+        if budget not in self.noises:
+            self.noises[budget] = noise_of(run, train_size)["noise_multiplier"]
+        return self.noises[budget]
+
+    def _write(self, run: Run, record: dict, out: Path, checkpoint: Checkpoint, how: str) -> bool:
+        records.write(record, kept.path_of(run.id))
+        records.write(record, out)
+        checkpoint.delete()
+        live.delete(run)
+        result = record["result"]
+        outcome = f"{result['accuracy']:.2f} %" if record["status"] == "completed" else f"diverged, {result['reason']}"
+        print(f"{run.id}: {outcome} {how}", flush=True)
+        return True
 
 
 def _done(run: Run) -> bool:
@@ -104,7 +155,7 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _gpu(settings: dict):
     """Leases the GPU of a run that uses one, and shows this process no other. To be entered before torch asks CUDA."""
     if not machine.uses_gpu(settings):
@@ -116,22 +167,31 @@ def _gpu(settings: dict):
         yield
 
 
-def _show(name: str):
-    """A live line on a terminal, a line per evaluation elsewhere."""
-    live = sys.stderr.isatty()
+class _Watch:
+    """Shows the progress of a run: a live line on a terminal, a line per evaluation elsewhere, and a file for `status`."""
 
-    def show(progress) -> None:
-        if not live and progress.accuracy is None:
-            return
+    def __init__(self, run: Run):
+        self.run, self.terminal, self.accuracy, self.said = run, sys.stderr.isatty(), None, -math.inf
+
+    def __call__(self, progress: loop.Progress) -> None:
+        evaluated = progress.accuracy is not None
+        if evaluated:
+            self.accuracy = progress.accuracy
+        if evaluated or time.monotonic() - self.said > SAY_EVERY:
+            facts = {key: getattr(progress, key) for key in ("step", "steps", "epsilon", "seconds", "seconds_left")}
+            live.write(self.run, "running", accuracy=self.accuracy, **facts)
+            self.said = time.monotonic()
+        if self.terminal or evaluated:
+            self._show(progress)
+
+    def _show(self, progress: loop.Progress) -> None:
         minutes, seconds = divmod(round(progress.seconds_left), 60)
         line = (
-            f"{name}  step {progress.step}/{progress.steps}  eps {progress.epsilon:.3g}  "
+            f"{self.run.id}  step {progress.step}/{progress.steps}  eps {progress.epsilon:.3g}  "
             f"loss {progress.train_loss:.3f}  {progress.images_per_second:.0f} img/s  {minutes}:{seconds:02d} left"
         )
         if progress.accuracy is not None:
             line += f"  test {progress.accuracy:.2f} %"
-        print(f"\r\033[K{line}" if live else line, end="" if live else "\n", file=sys.stderr, flush=True)
-        if live and progress.step == progress.steps:
+        print(f"\r\033[K{line}" if self.terminal else line, end="" if self.terminal else "\n", file=sys.stderr, flush=True)
+        if self.terminal and progress.step == progress.steps:
             print(file=sys.stderr)
-
-    return show

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench import BenchError, machine
+from bench import machine
 from bench.__main__ import _duration, main
-from bench.evidence import records
+from bench.evidence import kept, live, records
 from bench.plan import resolve
-from bench.training import runner
+from bench.training import checkpoint, loop, runner
 from bench.training.checkpoint import Checkpoint
 from bench.training.recipe import noise_of
 
@@ -48,17 +48,76 @@ def test_a_run_of_another_specification_is_missing(runs):
     assert records.matches(records.read(runs[0].path), edited)
 
 
-def test_a_run_that_another_process_trains_is_left_to_it(runs):
+def test_a_run_that_another_process_trains_is_left_to_it(runs, monkeypatch):
     runs, content = runs
     sigma = noise_of(runs[1], 1437)["noise_multiplier"]
     with Checkpoint(runs[1], sigma).lock() as mine:
         assert mine
         assert runner.train_runs(runs, content, NEVER, missing_only=True) == 0
         assert [run.path.exists() for run in runs] == [True, False, True, True]
-        with pytest.raises(BenchError, match="another process trains it; wait for that one, or stop it"):
-            runner.train_runs([runs[1]], content, NEVER, missing_only=False)
+        # alone, it is waited for until the command is to stop
+        monkeypatch.setattr(checkpoint, "POLL", 0.01)
+        asked = iter([False, False])
+        stop = type("Stop", (), {"code": 75, "__call__": lambda self: next(asked, True)})()
+        assert runner.train_runs([runs[1]], content, stop, missing_only=False) == 75
+        assert next(asked, None) is None
+    assert not runs[1].path.exists()
     assert runner.train_runs(runs, content, NEVER, missing_only=True) == 0
     assert runs[1].path.exists()
+
+
+def test_a_run_that_ended_well_is_not_trained_again(runs, capsys):
+    """Snakemake deletes the record of a job that it takes for failed, as at a time limit."""
+    runs, content = runs
+    runner.train_runs(runs[:1], content, NEVER, missing_only=False)
+    first = runs[0].path.read_text()
+    runs[0].path.unlink()
+    assert runner.train_runs(runs[:1], content, NEVER, missing_only=False) == 0
+    assert runs[0].path.read_text() == first
+    assert "finished before" in capsys.readouterr().out
+    kept.release([records.read(runs[0].path)])
+    runs[0].path.unlink()
+    runner.train_runs(runs[:1], content, NEVER, missing_only=False)
+    assert runs[0].path.read_text() != first  # other times
+
+
+def test_what_is_kept_is_of_this_specification_and_noise(runs):
+    runs, content = runs
+    runner.train_runs(runs[:1], content, NEVER, missing_only=False)
+    assert kept.recall(runs[0], 0.0)
+    assert kept.recall(runs[0], 0.1) is None
+    assert kept.recall(dataclasses.replace(runs[0], recipe=runs[0].recipe | {"clip_norm": 9.0}), 0.0) is None
+    kept.path_of(runs[0].id).write_text("{")
+    assert kept.recall(runs[0], 0.0) is None
+
+
+def test_a_failed_run_keeps_no_other_from_training(runs, monkeypatch, capsys):
+    runs, content = runs
+    train = loop.train
+
+    def fails(run, *more):
+        if run == runs[1]:
+            raise RuntimeError("out of luck")
+        return train(run, *more)
+
+    monkeypatch.setattr(loop, "train", fails)
+    assert runner.train_runs(runs, content, NEVER, missing_only=True) == 1
+    assert [run.path.exists() for run in runs] == [True, False, True, True]
+    assert f"1 of 4 runs failed: {runs[1].id}" in capsys.readouterr().err
+    said = live.read(runs)
+    assert list(said) == [runs[1].id]
+    assert (said[runs[1].id]["state"], said[runs[1].id]["reason"]) == ("failed", "out of luck")
+
+
+def test_what_a_run_says_of_itself(runs, monkeypatch):
+    runs, content = runs
+    said = []
+    monkeypatch.setattr(live, "write", lambda run, state, **facts: said.append({"state": state, **facts}))
+    runner.train_runs(runs[:1], content, NEVER, missing_only=False)
+    assert {entry["state"] for entry in said} == {"running"}
+    assert (said[0]["step"], said[-1]["step"], said[-1]["steps"]) == (0, 3, 3)
+    assert said[-1]["accuracy"] == records.read(runs[0].path)["result"]["accuracy"]
+    assert not list(live.FOLDER.rglob("*.json"))
 
 
 def test_stopped_in_the_middle_it_goes_on_there(runs, capsys):

@@ -16,8 +16,10 @@ REPO = os.path.relpath(workflow.basedir)
 machine.put_python_on_path()
 # `python -m bench` finds this checkout from any working directory, in conda environments too. Huge pages for glibc's
 # allocations: a tenth less time on a CPU (bench/speed/NOTES.md)
+# What runs on this machine shares one start (bench/training/warm.py); a job on another node has its own.
+WARM = f" BENCH_WARM={os.getpid()}" if workflow.is_main_process else ""
 shell.prefix(
-    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(workflow.basedir))}"
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(workflow.basedir))}{WARM}"
     " GLIBC_TUNABLES=${{GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}}; "
 )
 

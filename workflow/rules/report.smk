@@ -2,7 +2,10 @@ rule summarise:
     input:
         records=records_of(selected()),
         src=sources(
-            "bench/evidence/records.py", "bench/evidence/stats.py", "bench/evidence/claims.py", "bench/evidence/tables.py"
+            *(
+                f"bench/evidence/{name}.py"
+                for name in ("records", "columns", "stats", "claims", "tables")
+            )
         ),
     output:
         "results/runs.csv",
@@ -25,6 +28,7 @@ rule report:
         src=sources(
             "bench/report/page.py",
             "bench/report/figures.py",
+            "bench/report/formats.py",
             "workflow/report/template.html",
             "workflow/report/style.css",
             "results/reference/published.csv",

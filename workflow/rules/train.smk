@@ -32,6 +32,7 @@ rule calibrate:
         "results/noise/{recipe}/eps{epsilon}.json",
     log:
         "results/logs/noise/{recipe}/eps{epsilon}.log",
+    priority: 2
     conda:
         "../envs/torch.yaml"
     params:
@@ -48,6 +49,8 @@ rule train:
         "results/runs/{recipe}/{arch}/{variant}/eps{epsilon}/seed{seed}.json",
     log:
         "results/logs/runs/{recipe}/{arch}/{variant}/eps{epsilon}/seed{seed}.log",
+    # seed by seed, so that whole pairs of every arm come early
+    priority: lambda wildcards: 1 / (1 + int(wildcards.seed))
     conda:
         "../envs/torch.yaml"
     threads: CONFIG["machine"]["threads"]
