@@ -1,0 +1,244 @@
+"""What the page prints in its sections on results, one function a section; studies and origins have modules of their own.
+
+`studies` are as `studies.gather` gives them, `made` are records, `names` what the page calls the two origins of runs.
+"""
+
+import math
+
+import pandas as pd
+
+from bench.evidence import columns
+from bench.evidence.claims import decide
+from bench.report.formats import NOTHING, significant
+from bench.report.studies import finished, proxies
+from bench.report.words import STEERS, badges, count, epsilon, mean_sd, plural, seeds, unique
+
+MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
+CASE = ("device", "threads", "arch", "width", "physical_batch", "views", "precision")  # columns of the speed table
+
+
+def overview(studies: list[dict], made: list[dict]) -> dict:
+    """The numbers of the first paragraphs; `runs` is None where no run has finished."""
+    return {
+        "studies": len(studies),
+        "runs": _runs(studies, made) if made else None,
+        "absent": [study["name"] for study in studies if study["missing"]],
+    }
+
+
+def _runs(studies: list[dict], made: list[dict]) -> dict:
+    return {
+        "count": len(made),
+        "shares": [_share(study) for study in studies if study["records"]],
+        "data": unique(record["data"]["label"] for record in made),
+        "machines": unique(record["machine"]["device_name"] for record in made),
+        "first": _minute(min(record["provenance"]["started"] for record in made)),
+        "last": _minute(max(record["provenance"]["finished"] for record in made)),
+        "seconds": sum(record["cost"]["seconds"] for record in made),
+        "diverged": len(_diverged(made)),
+    }
+
+
+def _share(study: dict) -> str:
+    """'quick (128 of 128 runs, seeds 0 to 7)'; the seeds are those of the finished runs."""
+    own = sorted({record["run"]["seed"] for record in study["records"]})
+    return f"{study['name']} ({finished(study)}, {plural(len(own), 'seed', 'seeds')} {seeds(own)})"
+
+
+def _minute(time: str) -> str:
+    return time[:16].replace("T", " ")
+
+
+def _diverged(made: list[dict]) -> list[dict]:
+    return [record for record in made if record["status"] == "diverged"]
+
+
+def claims(asked: dict[str, dict], table: pd.DataFrame, studies: list[dict], official: set[str], names: dict) -> list[dict]:
+    """Every claim that is `asked` with its verdicts: the one in the table, and what the same rule gives our reference."""
+    decided = {row["name"]: row for row in table.to_dict("records")}
+    by_name = {study["name"]: study for study in studies}
+    return [
+        _claim(claim | {"name": name}, decided[name], by_name[claim["study"]], official, names)
+        for name, claim in asked.items()
+    ]
+
+
+def _claim(claim: dict, decided: dict, study: dict, official: set[str], names: dict) -> dict:
+    verdicts = {"here": decided}
+    if "reference" in study["views"]:
+        verdicts["reference"] = decide(claim["name"], claim, study["views"]["reference"]["runs"])
+    arm = {"recipe": claim.get("recipe"), "arch": claim["arch"], "epsilon": decided["epsilon"]}
+    shown = {origin: badges([row["dataset"]], official, _of_arm(study, origin, arm)) for origin, row in verdicts.items()}
+    outcome = decided["verdict"]
+    if "reference" in verdicts:
+        outcome += f" here, {verdicts['reference']['verdict']} in our reference"
+    return claim | {
+        "recipe": arm["recipe"],
+        "epsilon": epsilon(arm["epsilon"]),
+        "bar": count(f"{claim['at_least']:g}", "point", "points"),
+        "verdict": decided["verdict"],
+        "mark": MARKS[decided["verdict"]],
+        "outcome": outcome,
+        "badges": shown["here"],
+        # those of `here` stand at the claim's head
+        "rows": [
+            row | {"origin": names[origin], "badges": shown[origin] if origin == "reference" else []}
+            for origin, row in verdicts.items()
+        ],
+    }
+
+
+def _of_arm(study: dict, origin: str, arm: dict) -> list[dict]:
+    """The summary's rows of a view where they agree with what `arm` names; none where the view has no runs."""
+    rows = study["views"][origin]["rows"] if origin in study["views"] else []
+    return [row for row in rows if all(row[key] == value for key, value in arm.items() if value)]
+
+
+def privacy(made: list[dict]) -> dict:
+    """The ledger, a row per recipe and epsilon with what its longest run spent, and how batches were sampled."""
+    rows: dict[tuple, dict] = {}
+    for record in made:
+        row = columns.row(record) | {key: record["privacy"][key] for key in ("sampling", "adjacency")}
+        row["batch_size"] = record["run"]["recipe"]["batch_size"]
+        key = row["recipe"], float(row["epsilon"])
+        rows[key] = max(row, rows.get(key, row), key=lambda entry: entry["steps"])
+    ledger = [rows[key] for key in sorted(rows)]
+    return {
+        "rows": [_spent(row) for row in ledger],
+        "sampling": unique(row["sampling"] for row in ledger),
+        "adjacency": unique(row["adjacency"] for row in ledger),
+    }
+
+
+def _spent(row: dict) -> dict:
+    """A row of the ledger, with what a run without privacy does not have in words."""
+    private = row["epsilon"] != "inf"
+    return row | {
+        "budget_name": row["budget"].replace("-", " "),
+        "noise_multiplier": significant(row["noise_multiplier"], 4) if row["noise_multiplier"] else "0",
+        "batch_size": f"{row['batch_size']:.6g}",
+        "clip_norm": f"{row['clip_norm']:g}" if private else "none",
+        "delta": significant(row["delta"], 1) if private else NOTHING,
+    }
+
+
+def published(table: pd.DataFrame, studies: list[dict], names: dict) -> list[dict]:
+    """The published values in groups, those comparable with a study by its name, ours in front of them, then the others.
+
+    `beside` is the study whose runs stand in the same table; the values of a group without one are folded under `title`.
+    """
+    by_name = {study["name"]: study for study in studies}
+    groups = {name: group.to_dict("records") for name, group in table.groupby("comparable_with")}
+    further = groups.pop("", [])
+    made = [_group(name, rows, by_name.get(name), names) for name, rows in groups.items()]
+    if further:
+        title = f"{count(len(further), 'further value', 'further values')}, not comparable with any study"
+        made.append({"beside": None, "title": title, "ours": [], "rows": [_value(row) for row in further]})
+    return made
+
+
+def _group(name: str, rows: list[dict], study: dict | None, names: dict) -> dict:
+    shown = study is not None and bool(study["views"])
+    why = "has no finished run" if study else "this configuration does not have"
+    return {
+        "beside": name if shown else None,
+        "title": f"{count(len(rows), 'value', 'values')} comparable with study {name}, which {why}",
+        "ours": _ours(study, names) if shown else [],
+        "rows": [_value(row) for row in rows],
+    }
+
+
+def _ours(study: dict, names: dict) -> list[dict]:
+    several = len(study["recipes"]) > 1
+    return [
+        row
+        | {
+            "method": f"{row['variant']} with {row['recipe']}" if several else row["variant"],
+            "delta": significant(study["recipes"][row["recipe"]]["delta"], 1) if row["epsilon"] != "inf" else "",
+            "accuracy": mean_sd(row),
+            "note": f"{names[origin]}; {STEERS}" if row["test_split_steers"] else names[origin],
+        }
+        for origin, view in study["views"].items()
+        for row in view["rows"]
+    ]
+
+
+def _value(row: dict) -> dict:
+    """A published row, whose values are text and empty where the source does not say."""
+    return row | {
+        "epsilon": epsilon(f"{float(row['epsilon']):.3g}"),
+        "delta": significant(row["delta"], 1) if row["delta"] else "",
+        "accuracy": f"{row['accuracy']} ± {row['sd']}" if row["sd"] else row["accuracy"],
+        "n": row["n"] or NOTHING,
+    }
+
+
+def speed(table: pd.DataFrame) -> list[dict]:
+    """A group per device and case: its name, its rows, with memory relative to the step that is not private, `overhead`.
+
+    `overhead` has the time in percent and the memory in MB that variant scalenorm adds to the baseline, both with the fast
+    engine; it is None where one of them was not timed.
+    """
+    case = [column for column in CASE if column in table]
+    groups = []
+    for key, rows in table.groupby(case, sort=False, dropna=False) if len(table) else []:
+        plain = rows.loc[(rows["engine"] == "not-private") & (rows["variant"] == "baseline"), "peak_mb"]
+        rows = rows.assign(relative_mb=rows["peak_mb"] / (plain.iloc[0] if len(plain) else math.nan))
+        fast = rows[rows["engine"] == "fast"].drop_duplicates("variant").set_index("variant")
+        overhead = None
+        if {"baseline", "scalenorm"} <= set(fast.index):
+            ours, other = fast.loc["scalenorm"], fast.loc["baseline"]
+            overhead = {
+                "percent": 100 * (ours["ratio_to_nonprivate"] / other["ratio_to_nonprivate"] - 1),
+                "mb": ours["peak_mb"] - other["peak_mb"],
+            }
+        name = _case(dict(zip(case, key, strict=True)))
+        groups.append({"case": name, "rows": rows.to_dict("records"), "overhead": overhead})
+    return groups
+
+
+def _case(case: dict) -> str:
+    """'resnet9 (width 64), 64 images of 16 views, float32; Test GPU, 2 threads'; older tables say less."""
+    width = f" (width {case['width']})" if "width" in case else ""
+    views = f" of {case['views']} views" if case.get("views", 1) != 1 else ""
+    precision = f", {case['precision']}" if "precision" in case else ""
+    threads = f", {count(case['threads'], 'thread', 'threads')}" if "threads" in case else ""
+    images = count(case["physical_batch"], "image", "images")
+    return f"{case['arch']}{width}, {images}{views}{precision}; {case['device']}{threads}"
+
+
+def not_run(studies: list[dict], outside: list[str]) -> dict:
+    """A row per unfinished study; `referenced` where our reference has one of them; committed runs `outside` all studies."""
+    absent = [study for study in studies if study["missing"]]
+    return {
+        "rows": [_absent(study) for study in absent],
+        "referenced": any("reference" in study["views"] for study in absent),
+        "outside": outside,
+    }
+
+
+def _absent(study: dict) -> dict:
+    """The reason of a row is 'why; what to do', with the commands in backquotes."""
+    why, _, way_out = study["missing"]["reason"].partition("; ")
+    return {
+        "name": study["name"],
+        "question": study["question"],
+        "proxy": bool(proxies(study["recipes"])),
+        "missing": f"{study['missing']['missing']} of {study['missing']['runs']}",
+        "why": why,
+        "commands": way_out.split("`")[1::2],
+        "reference": len(study["views"]["reference"]["runs"]) if "reference" in study["views"] else None,
+    }
+
+
+def failed(made: list[dict]) -> dict:
+    """The diverged runs, and the number of all."""
+    rows = [
+        {
+            "id": record["run"]["id"],
+            "steps": f"{record['privacy']['steps']} of {record['run']['recipe']['steps']}",
+            "reason": record["result"]["reason"],
+        }
+        for record in _diverged(made)
+    ]
+    return {"rows": rows, "total": len(made)}

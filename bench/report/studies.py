@@ -1,0 +1,180 @@
+"""What the page says about one study: its plan, its arms, its figures, from the records here and from our reference."""
+
+import json
+
+import pandas as pd
+import yaml
+from markupsafe import Markup
+
+from bench.evidence import columns, stats
+from bench.plan import spec
+from bench.report import figures
+from bench.report.formats import listing, number, significant
+from bench.report.words import NOT_PRIVATE, badges, count, epsilon, plural, steers, unique
+
+IDENTITY = ["recipe", "arch", "variant", "epsilon", "seed"]
+BUDGETS = {"proxy": NOT_PRIVATE, "as-published": "as published, ε computed"}  # what is not calibrated is told
+
+
+def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, looks: dict) -> dict:
+    """A study's plan, its records among `found`, and its views: `here` and, where `reference` has runs of it, `reference`.
+
+    `read` are the tables by name. A view has `runs`, `summary` and `rows`, the summary's with rising epsilon; one without
+    runs is left out.
+    """
+    here = [found[run.id] for run in study.runs if run.id in found]
+    summary = read["summary"]
+    views = {"here": {"runs": columns.frame(here), "summary": summary[summary["study"] == study.name]}}
+    if len(reference):
+        planned = pd.DataFrame([_identity(run) for run in study.runs])
+        known = planned.merge(reference, on=IDENTITY)
+        views["reference"] = {"runs": known, "summary": stats.summarise(known, study.name)}
+    not_run = read["not_run"]
+    missing = not_run[not_run["study"] == study.name].to_dict("records")
+    return {
+        "name": study.name,
+        "question": study.question,
+        "recipes": {run.recipe_name: spec.RECIPE_DEFAULTS | run.recipe for run in study.runs},
+        "plan": {key: unique(_identity(run)[key] for run in study.runs) for key in IDENTITY},
+        "total": len(study.runs),
+        "records": here,
+        "missing": missing[0] if missing else None,
+        "views": {
+            origin: view | {"rows": _by_epsilon(view["summary"])} for origin, view in views.items() if len(view["runs"])
+        },
+        "figures": _figures(study.name, here, views, looks),
+        "specification": _specification(study),
+    }
+
+
+def section(study: dict, official: set[str]) -> dict:
+    """What the page prints about a study that `gather` gave: the facts of its plan and a part per view, None where absent."""
+    views = {origin: _view(study, origin, official) for origin in study["views"]}
+    return {
+        "name": study["name"],
+        "question": study["question"],
+        "not_private": _not_private(study["recipes"]),
+        "recipes": list(study["recipes"]),
+        "plan": study["plan"],
+        "privacy": _privacy(study["recipes"], study["plan"]["epsilon"]),
+        "finished": finished(study),
+        "dirty": any(record["provenance"]["dirty"] for record in study["records"]),
+        "here": views.get("here"),
+        "reference": views.get("reference"),
+        "curves": study["figures"].get("curves"),
+        "mixing": study["figures"].get("mixing"),
+    }
+
+
+def finished(study: dict) -> str:
+    """'24 of 24 runs'."""
+    return f"{len(study['records'])} of {count(study['total'], 'run', 'runs')}"
+
+
+def proxies(recipes: dict[str, dict]) -> list[str]:
+    """The names of the recipes that are not private."""
+    return [name for name, recipe in recipes.items() if recipe["budget"] == "proxy"]
+
+
+def _not_private(recipes: dict[str, dict]) -> str | None:
+    found = len(proxies(recipes))
+    if found in (0, len(recipes)):
+        return NOT_PRIVATE if found else None
+    return f"{found} of {len(recipes)} recipes {plural(found, 'is', 'are')} {NOT_PRIVATE}"
+
+
+def _privacy(recipes: dict[str, dict], epsilons: list[str]) -> list[str]:
+    """Epsilons, deltas, and the budgets that are not calibrated, with the recipes that have them where not all do."""
+
+    def sharing(key: str) -> dict:
+        values = sorted({recipe[key] for recipe in recipes.values()})
+        return {value: [name for name in sorted(recipes) if recipes[name][key] == value] for value in values}
+
+    def names(group: list[str]) -> str:
+        return f" ({listing(group)})" if len(group) < len(recipes) else ""
+
+    deltas = [f"δ = {significant(delta, 1)}{names(group)}" for delta, group in sharing("delta").items()]
+    budgets = [f"{BUDGETS[budget]}{names(group)}" for budget, group in sharing("budget").items() if budget in BUDGETS]
+    return [f"ε = {', '.join(map(epsilon, epsilons))}", ", ".join(deltas), *budgets]
+
+
+def _view(study: dict, origin: str, official: set[str]) -> dict:
+    view = study["views"][origin]
+    runs, rows = view["runs"], view["rows"]
+    suffix = "" if origin == "here" else f"-{origin}"
+    return {
+        "runs": len(runs),
+        "badges": badges(unique(runs["dataset"]), official, rows),
+        "mixed": len(unique(runs["source_digest"])) > 1,
+        "steers": steers(rows),
+        "devices": unique(runs["device"]),
+        "commits": unique(runs["commit"].str[:10]),
+        "accuracy": study["figures"].get(f"accuracy{suffix}"),
+        "differences": study["figures"].get(f"differences{suffix}"),
+        "arms": _arms(rows, several_recipes=len(study["recipes"]) > 1, several_archs=len(study["plan"]["arch"]) > 1),
+    }
+
+
+def _arms(rows: list[dict], *, several_recipes: bool, several_archs: bool) -> dict:
+    """The table of a study's arms: which columns it has, its rows in groups of epsilon and recipe, and what it shows."""
+    groups = [(row["epsilon"], row["recipe"]) for row in rows]
+    known = [row for row in rows if pd.notna(row["difference_low"])]
+    clear = [row for row in known if row["difference_low"] > 0 or row["difference_high"] < 0]
+    return {
+        "several_recipes": several_recipes,
+        "several_archs": several_archs,
+        "spent": any(row["budget"] != "calibrated" for row in rows),
+        "averaged": any(pd.notna(row["without_average_mean"]) for row in rows),
+        "rows": [row | {"starts_group": i == 0 or groups[i] != groups[i - 1]} for i, row in enumerate(rows)],
+        "proxies": unique(row["recipe"] for row in rows if row["budget"] == "proxy"),
+        "intervals": len(known),
+        "excludes_zero": [_arm(row, several_recipes=several_recipes, several_archs=several_archs) for row in clear],
+    }
+
+
+def _arm(row: dict, *, several_recipes: bool, several_archs: bool) -> str:
+    """'scalenorm at ε = 1 (+2.89 points)', with network and recipe where the study has several."""
+    network = f" on {row['arch']}" if several_archs else ""
+    recipe = f" with {row['recipe']}" if several_recipes else ""
+    difference = number(row["difference"], sign=True)
+    return f"{row['variant']}{network}{recipe} at ε = {epsilon(row['epsilon'])} ({difference} points)"
+
+
+def _by_epsilon(summary: pd.DataFrame) -> list[dict]:
+    """The rows with rising epsilon, otherwise in the study's order."""
+    return summary.sort_values("epsilon", key=lambda column: column.astype(float), kind="stable").to_dict("records")
+
+
+def _identity(run: spec.Run) -> dict:
+    names = (run.recipe_name, run.arch, run.variant, spec.epsilon_text(run.epsilon), run.seed)
+    return dict(zip(IDENTITY, names, strict=True))
+
+
+def _figures(study: str, here: list[dict], views: dict, looks: dict) -> dict[str, Markup]:
+    """The figures of a study by name: two of every view, and from the records curves and scale mixing."""
+    drawn = {}
+    for origin, view in views.items():
+        if (view["runs"]["status"] == "completed").any():
+            for name, draw in (("accuracy", figures.accuracy), ("differences", figures.differences)):
+                name = name if origin == "here" else f"{name}-{origin}"
+                drawn[name] = draw(view["runs"], view["summary"], looks, f"{study}-{name}")
+    for name, part, draw in (("curves", "curve", figures.curves), ("mixing", "scale_mixing", figures.scale_mixing)):
+        points = []
+        for record in here:
+            if record["status"] == "completed":
+                keys = {key: value for key, value in columns.row(record).items() if key in (*IDENTITY, "budget")}
+                points += [keys | point for point in record[part]]
+        if points:
+            drawn[name] = draw(pd.DataFrame(points), looks, f"{study}-{name}")
+    return {name: Markup(svg) for name, svg in drawn.items() if svg}
+
+
+def _specification(study: spec.Study) -> str:
+    """The resolved recipes, with the defaults of what they leave out, datasets and models of a study as YAML."""
+    content = {
+        "recipes": {run.recipe_name: spec.RECIPE_DEFAULTS | run.recipe for run in study.runs},
+        "datasets": {run.recipe["dataset"]: run.dataset for run in study.runs},
+        "models": {f"{run.arch}/{run.variant}": run.resolved()["model"] for run in study.runs},
+    }
+    content = json.loads(json.dumps(content))  # recipes share parts, which YAML would show as aliases
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)

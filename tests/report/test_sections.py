@@ -1,0 +1,181 @@
+"""What the page decides in its sections on results, on plain data."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from bench.report import sections, words
+from bench.report.formats import MINUS, NOTHING
+
+NAMES = words.origins(committed=False)
+SUMMARY = {"recipe": "a", "arch": "wrn", "variant": "scalenorm", "epsilon": "8", "n": 2, "mean": 70.0, "sd": 1.0,
+           "budget": "calibrated", "dataset": "CIFAR-10", "test_split_steers": True}  # fmt: skip
+VALUE = {"comparable_with": "quick", "epsilon": "8.0", "delta": "0.00001", "accuracy": "81.4", "sd": "0.7", "n": ""}
+
+
+def study(name="quick", **changes):
+    plain = {"name": name, "question": "?", "records": [], "missing": None, "views": {}, "total": 3}
+    return plain | {"recipes": {"a": {"budget": "calibrated", "delta": 1e-5}}} | changes
+
+
+def record(seed, **changes):
+    return {
+        "status": "completed",
+        "run": {"id": f"a/wrn/scalenorm/eps8/seed{seed}", "seed": seed, "recipe": {"steps": 10}},
+        "result": {"reason": None},
+        "privacy": {"steps": 10},
+        "data": {"label": "CIFAR-10"},
+        "machine": {"device_name": "GPU"},
+        "provenance": {"started": f"2026-01-0{seed}T10:00:30+00:00", "finished": f"2026-01-0{seed}T11:00:30+00:00"},
+        "cost": {"seconds": 10.0},
+    } | changes
+
+
+def test_the_overview_counts_what_was_run_and_names_what_was_not():
+    made = [record(1), record(3, status="diverged")]
+    part = sections.overview([study(records=made), study("views"), study("large", missing={"missing": 3})], made)
+    assert (part["studies"], part["absent"]) == (3, ["large"])
+    runs = part["runs"]
+    assert runs["shares"] == ["quick (2 of 3 runs, seeds 1 and 3)"]
+    assert (runs["count"], runs["diverged"], runs["seconds"]) == (2, 1, 20.0)
+    assert (runs["data"], runs["machines"]) == (["CIFAR-10"], ["GPU"])
+    assert (runs["first"], runs["last"]) == ("2026-01-01 10:00", "2026-01-03 11:00")
+
+
+def test_without_runs_the_overview_has_none():
+    assert sections.overview([study()], [])["runs"] is None
+    assert sections._share(study(records=[record(5), record(5)])) == "quick (2 of 3 runs, seed 5)"
+
+
+@pytest.fixture
+def claim():
+    return {"study": "quick", "arch": "wrn", "variant": "scalenorm", "against": "baseline", "epsilon": 8, "at_least": 1.0,
+            "min_seeds": 2, "statement": "It helps.", "source": "Us"}  # fmt: skip
+
+
+def decided(claims, **changes):
+    row = {"name": "gain", "verdict": "undecided", "epsilon": "8", "dataset": "Copy"}
+    return sections.claims({"gain": claims}, pd.DataFrame([row | changes]), [STUDY], {"CIFAR-10"}, NAMES)[0]
+
+
+STUDY = study(views={"here": {"rows": [SUMMARY]}})
+
+
+def test_a_claim_without_reference_has_one_verdict(claim):
+    part = decided(claim)
+    assert (part["verdict"], part["mark"], part["outcome"]) == ("undecided", "?", "undecided")
+    assert (part["bar"], part["recipe"], part["epsilon"]) == ("1 point", None, "8")
+    assert [row["origin"] for row in part["rows"]] == ["this report"]
+    assert [badge["text"] for badge in part["badges"]] == ["Copy: not the official data", words.STEERS]
+    assert part["rows"][0]["badges"] == []  # they stand at the claim's head
+
+
+def test_the_schedule_counts_only_where_the_arm_is_the_claims(claim):
+    for other in ({"arch": "resnet9"}, {"recipe": "b"}):
+        assert [badge["text"] for badge in decided(claim | other)["badges"]] == ["Copy: not the official data"]
+
+
+def test_the_reference_is_judged_by_the_same_rule(claim, monkeypatch):
+    runs = pd.DataFrame(
+        {"arch": "wrn", "epsilon": "8", "status": "completed", "recipe": "a", "variant": variant, "seed": seed,
+         "accuracy": 70.0 + seed + 5 * (variant == "scalenorm"), "dataset": "CIFAR-10"}
+        for variant in ("baseline", "scalenorm")
+        for seed in (0, 1)
+    )  # fmt: skip
+    views = STUDY["views"] | {"reference": {"rows": [], "runs": runs}}
+    monkeypatch.setitem(STUDY, "views", views)
+    part = decided(claim)
+    assert part["outcome"] == "undecided here, supported in our reference"
+    assert [row["badges"] for row in part["rows"]] == [[], [{"text": "CIFAR-10", "warn": False}]]
+
+
+def test_a_run_without_privacy_spends_nothing_in_words():
+    row = {"budget": "as-published", "noise_multiplier": 1.23456, "batch_size": 4096, "clip_norm": 1.0, "delta": 1e-5}
+    private = sections._spent(row | {"epsilon": "8"})
+    assert [private[key] for key in ("budget_name", "noise_multiplier", "batch_size", "clip_norm", "delta")] == [
+        "as published", "1.235", "4096", "1", f"1e{MINUS}5"
+    ]  # fmt: skip
+    plain = sections._spent(row | {"epsilon": "inf", "noise_multiplier": 0.0, "clip_norm": math.inf})
+    assert [plain[key] for key in ("noise_multiplier", "clip_norm", "delta")] == ["0", "none", NOTHING]
+
+
+def test_published_values_stand_beside_the_study_that_they_are_comparable_with():
+    table = pd.DataFrame([VALUE, VALUE | {"comparable_with": ""}, VALUE | {"comparable_with": "gone"},
+                          VALUE | {"comparable_with": "idle"}])  # fmt: skip
+    quick, idle = study(views={"here": {"rows": [SUMMARY]}, "reference": {"rows": [SUMMARY]}}), study("idle")
+    gone, without, beside, further = sections.published(table, [quick, idle], NAMES)
+    assert gone["title"] == "1 value comparable with study gone, which this configuration does not have"
+    assert without["title"] == "1 value comparable with study idle, which has no finished run"
+    assert further["title"] == "1 further value, not comparable with any study"
+    assert [group["beside"] for group in (gone, without, beside, further)] == [None, None, "quick", None]
+    assert [len(group["ours"]) for group in (gone, without, beside, further)] == [0, 0, 2, 0]
+    assert [row["note"] for row in beside["ours"]] == [f"{name}; {words.STEERS}" for name in ("this report", "our reference")]
+    assert beside["ours"][0]["method"] == "scalenorm"
+    quick["views"] = {"here": {"rows": [SUMMARY | {"test_split_steers": False}]}}
+    assert sections._ours(quick, NAMES)[0]["note"] == "this report"
+
+
+def test_of_several_recipes_ours_are_named():
+    recipes = {name: {"budget": "calibrated", "delta": 1e-5} for name in "ab"}
+    (row,) = sections._ours(study(recipes=recipes, views={"here": {"rows": [SUMMARY | {"epsilon": "inf"}]}}), NAMES)
+    assert (row["method"], row["delta"], row["accuracy"]) == ("scalenorm with a", "", "70.00 ± 1.00")
+
+
+def test_a_published_value_says_what_its_source_says():
+    stated = sections._value(VALUE)
+    assert [stated[key] for key in ("epsilon", "delta", "accuracy", "n")] == ["8", f"1e{MINUS}5", "81.4 ± 0.7", NOTHING]
+    bare = sections._value(VALUE | {"epsilon": "inf", "delta": "", "sd": "", "n": "3"})
+    assert [bare[key] for key in ("epsilon", "delta", "accuracy", "n")] == ["∞", "", "81.4", "3"]
+
+
+def test_a_speed_case_says_what_its_table_has():
+    case = {"device": "GPU", "arch": "resnet9", "physical_batch": 64}
+    assert sections._case(case) == "resnet9, 64 images; GPU"
+    full = case | {"threads": 1, "width": 8, "views": 16, "precision": "tf32"}
+    assert sections._case(full) == "resnet9 (width 8), 64 images of 16 views, tf32; GPU, 1 thread"
+    assert "views" not in sections._case(case | {"views": 1})
+
+
+def test_overhead_needs_both_variants_with_the_fast_engine():
+    rows = pd.DataFrame(
+        {"device": "GPU", "arch": "resnet9", "physical_batch": 64, "variant": variant, "engine": engine,
+         "ratio_to_nonprivate": ratio, "peak_mb": mb}
+        for variant, engine, ratio, mb in [("baseline", "not-private", 1.0, 200.0), ("baseline", "fast", 2.0, 500.0),
+                                           ("scalenorm", "fast", 2.1, 540.0)]
+    )  # fmt: skip
+    (group,) = sections.speed(rows)
+    assert group["overhead"] == {"percent": pytest.approx(5.0), "mb": 40.0}
+    assert [row["relative_mb"] for row in group["rows"]] == [1.0, 2.5, 2.7]
+    assert sections.speed(rows[:2])[0]["overhead"] is None
+    assert math.isnan(sections.speed(rows[1:])[0]["rows"][0]["relative_mb"])
+    assert sections.speed(pd.DataFrame()) == []
+
+
+def test_the_reason_is_parted_from_what_to_do():
+    reason = "stale: 1 of 3; run `snakemake quick`, then `python -m bench promote --study quick`"
+    missing = {"missing": 1, "runs": 3, "reason": reason}
+    part = sections.not_run([study("views"), study(missing=missing)], ["a/b"])
+    (row,) = part["rows"]
+    assert (row["why"], row["missing"], row["proxy"], row["reference"]) == ("stale: 1 of 3", "1 of 3", False, None)
+    assert row["commands"] == ["snakemake quick", "python -m bench promote --study quick"]
+    assert (part["referenced"], part["outside"]) == (False, ["a/b"])
+    bare = sections._absent(study(missing=missing | {"reason": "needs a GPU"}))
+    assert (bare["why"], bare["commands"]) == ("needs a GPU", [])
+
+
+def test_a_study_that_is_missing_here_points_to_our_reference():
+    missing = {"missing": 3, "runs": 3, "reason": "not run"}
+    recipes = {"a": {"budget": "proxy"}}
+    part = sections.not_run([study(missing=missing, recipes=recipes, views={"reference": {"runs": [1, 2]}})], [])
+    assert part["referenced"]
+    assert (part["rows"][0]["reference"], part["rows"][0]["proxy"]) == (2, True)
+
+
+def test_failed_runs_are_the_diverged_ones():
+    gone = record(2, status="diverged", result={"reason": "step 3: not finite"}, privacy={"steps": 3})
+    part = sections.failed([record(1), gone])
+    assert part == {
+        "rows": [{"id": "a/wrn/scalenorm/eps8/seed2", "steps": "3 of 10", "reason": "step 3: not finite"}],
+        "total": 2,
+    }
