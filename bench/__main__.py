@@ -6,11 +6,13 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
-from bench import BenchError, commands
-from bench.training import warm
+from bench import BenchError, commands, warm
 
 
 def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == [warm.SERVE]:
+        return warm.serve(*arguments[1:], main)
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="ScaleNorm Bench: train variants of residual networks with differential privacy, over seeds and "
@@ -89,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     compare.add_argument("--study", metavar="NAME", help="only the arms of this study")
 
     options = vars(parser.parse_args(arguments))
-    if (code := warm.ask(sys.argv[1:] if arguments is None else arguments)) is not None:
+    if (code := warm.ask(arguments)) is not None:
         return code
     if options["verb"] == "promote" and not (options["study"] or options["speed"]):
         promote.error("name what to take: --study NAME, --speed or both")

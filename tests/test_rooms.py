@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "report": {"plan", "evidence"},
     "speed": {"plan", "machine", "layers", "data", "models", "dp", "training"},
     "commands": {"plan", "machine", "data", "models", "dp", "training", "evidence", "report"},
-    "__main__": {"commands", "training"},
+    "warm": {"plan", "dp", "training"},
+    "__main__": {"commands", "warm"},
 }
 # Rooms that must not even load torch, with what they import: they make tables and pages, plan, and show where things stand.
 WITHOUT_TORCH = (

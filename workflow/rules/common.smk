@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(workflow.basedir))
 
+import bench
 from bench import BenchError, machine
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
@@ -16,7 +17,7 @@ REPO = os.path.relpath(workflow.basedir)
 machine.put_python_on_path()
 # `python -m bench` finds this checkout from any working directory, in conda environments too. Huge pages for glibc's
 # allocations: a tenth less time on a CPU (bench/speed/NOTES.md)
-# What runs on this machine shares one start (bench/training/warm.py); a job on another node has its own.
+# What runs on this machine shares one start (bench/warm.py); a job on another node has its own.
 WARM = f" BENCH_WARM={os.getpid()}" if workflow.is_main_process else ""
 shell.prefix(
     f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(workflow.basedir))}{WARM}"
@@ -31,7 +32,8 @@ except BenchError as error:
 
 RUNS = {run.id: run for study in STUDIES.values() for run in study.runs}
 GPU = machine.uses_gpu(CONFIG["machine"])
-# A unit of the resource `gpu` is a run on a GPU; which GPU, bench/training/lease.py settles. `device: cuda` without a driver is one.
+# A unit of the resource `gpu` is a run on a GPU; which GPU, bench/training/lease.py settles. `device: cuda` without a driver
+# is one.
 GPU_SLOTS = (
     CONFIG["machine"]["runs_per_gpu"] * max(1, len(machine.gpus())) if GPU else 0
 )
@@ -132,6 +134,13 @@ def runs_to_verify(wildcards) -> list[str]:
             "config.yaml has no study quick, which is what `verify` runs"
         )
     return records_of(["quick"])
+
+
+def page_sections() -> list[str]:
+    return sorted(
+        f"workflow/report/sections/{path.name}"
+        for path in (bench.ROOT / "workflow/report/sections").iterdir()
+    )
 
 
 def sources(*names: str) -> list[str]:

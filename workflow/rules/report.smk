@@ -26,11 +26,23 @@ rule report:
     input:
         tables=rules.summarise.output,
         src=sources(
-            "bench/report/page.py",
-            "bench/report/figures.py",
-            "bench/report/formats.py",
-            "workflow/report/template.html",
-            "workflow/report/style.css",
+            *(
+                f"bench/report/{name}.py"
+                for name in (
+                    "page",
+                    "words",
+                    "studies",
+                    "sections",
+                    "origins",
+                    "formats",
+                    "figures",
+                )
+            ),
+            *(
+                f"workflow/report/{name}"
+                for name in ("template.html", "macros.html", "style.css", "script.js")
+            ),
+            *page_sections(),
             "results/reference/published.csv",
         ),
         reference=committed_runs(),

@@ -21,12 +21,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bench import ROOT
 
 VARIABLE = "BENCH_WARM"
 VERBS = ("dataset", "calibrate", "train")
+SERVE = "serve-warm"  # the server's own verb, which no user needs
 STARTING = 60  # seconds that a command waits for a server that is importing
 POLL = 1.0  # seconds between two looks at whether the driver lives
 LOG = Path("results/logs/warm.log")
@@ -79,7 +81,7 @@ def _connect(address: Path, driver: str) -> socket.socket:
             return _dial(address)
         LOG.parent.mkdir(parents=True, exist_ok=True)
         with LOG.open("ab") as log:
-            command = [sys.executable, "-m", "bench.training.warm", str(address), driver]
+            command = [sys.executable, "-m", "bench", SERVE, str(address), driver]
             server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + STARTING
         while server.poll() is None and time.monotonic() < deadline:
@@ -112,8 +114,8 @@ def _receive(connection: socket.socket, count: int) -> bytes:
 class Server:
     """Forks a child for every request on the socket at `address`, until process `driver` is gone and no child is left."""
 
-    def __init__(self, address: Path, driver: int):
-        self.address, self.driver = address, driver
+    def __init__(self, address: Path, driver: int, main: Callable[[list[str]], int]):
+        self.address, self.driver, self.main = address, driver, main
         self.children: dict[int, socket.socket] = {}  # process id -> who asked for it
         self.selector = selectors.DefaultSelector()
         address.unlink(missing_ok=True)
@@ -130,7 +132,7 @@ class Server:
         signal.set_wakeup_fd(waker.fileno())
         self.selector.register(self.woken, selectors.EVENT_READ)
 
-    def serve(self) -> None:
+    def run(self) -> None:
         while self.children or _lives(self.driver):
             for key, _ in self.selector.select(POLL):
                 if key.fileobj is self.listener:
@@ -141,7 +143,8 @@ class Server:
                 else:
                     self._lost(key.fileobj)
             self._reap()
-        self.address.unlink(missing_ok=True)
+        for path in (self.address, self.address.with_suffix(".lock")):
+            path.unlink(missing_ok=True)
 
     def _accept(self) -> None:
         connection, _ = self.listener.accept()
@@ -179,9 +182,7 @@ class Server:
                 os.close(output)
             os.environ.clear()
             os.environ.update(request["environment"])
-            from bench.__main__ import main
-
-            code = main(request["arguments"])
+            code = self.main(request["arguments"])
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
         except BaseException:
@@ -238,16 +239,13 @@ def _prepare(arguments: list[str]) -> None:
         accounting.epsilon_pld(noise["noise_multiplier"], noise["sample_rate"], recipe["steps"], recipe["delta"])
 
 
-def main(address: str, driver: str) -> None:
-    server = Server(Path(address), int(driver))  # commands queue up at the socket while this imports
+def serve(address: str, driver: str, main: Callable[[list[str]], int]) -> None:
+    """What `python -m bench` does under the verb SERVE; `main` runs the verb of some arguments and returns its exit code."""
+    server = Server(Path(address), int(driver), main)  # commands queue up at the socket while this imports
     import torch
     import torch._dynamo  # which the first optimiser would import
 
     torch.set_num_threads(1)  # a child inherits no threads, and must not believe that it has any
     from bench.training import runner  # noqa: F401
 
-    server.serve()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    server.run()
