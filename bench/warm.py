@@ -31,6 +31,7 @@ VERBS = ("dataset", "calibrate", "train")
 SERVE = "serve-warm"  # the server's own verb, which no user needs
 STARTING = 60  # seconds that a command waits for a server that is importing
 POLL = 1.0  # seconds between two looks at whether the driver lives
+LONGEST = 100  # characters of a socket's path; systems allow 104 to 108
 LOG = Path("results/logs/warm.log")
 
 
@@ -66,11 +67,15 @@ def _address(driver: str) -> Path:
     sources = hashlib.sha256(f"{ROOT} {sys.prefix}".encode())
     for path in sorted((ROOT / "bench").rglob("*.py")):
         sources.update(path.read_bytes())
-    folder = Path(tempfile.gettempdir()) / f"scalenorm-bench-{os.getuid()}"  # a socket's path must be short
+    name = f"scalenorm-bench-{os.getuid()}/warm-{driver}-{sources.hexdigest()[:12]}.sock"
+    folder = Path(tempfile.gettempdir())
+    if len(f"{folder}/{name}") > LONGEST:
+        folder = Path("/tmp")
+    folder = (folder / name).parent
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to another user")
-    return folder / f"warm-{driver}-{sources.hexdigest()[:12]}.sock"
+    return folder / Path(name).name
 
 
 def _connect(address: Path, driver: str) -> socket.socket:
