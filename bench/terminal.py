@@ -106,7 +106,8 @@ def run_table(runs: list[dict], width: int, colour: bool = False) -> list[str]:
         rows.append([facts["run"], _steps(facts), *numbers, left])
     used = sum(max(len(row[column]) for row in rows) + len(GAP) for column in range(5))
     size = min(BAR[-1], max(BAR[0], width - used)) if colour else len("100 %")
-    roomy = width - used - size + len(rows[-1][0]) >= 1.5 * SHORTEST_NAME
+    longest = max(len(row[0]) for row in rows)
+    roomy = min(longest, longest + width - used - size) >= min(longest, 1.5 * SHORTEST_NAME)
     blank = [size * " "] if roomy else []
     head, *cells = table([[row[0], *blank, *row[1:]] for row in rows], width, least=() if roomy else (2, 3, 1, 4))
     lines = [paint(GAP.join(head), "dim", colour)]

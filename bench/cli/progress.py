@@ -12,7 +12,7 @@ MINUTE = 60.0  # seconds between two lines on the whole where there is no termin
 DOING = {
     "dataset": "reading the data",
     "calibrate": "finding the noise of each epsilon",
-    "train": "a run is starting",
+    "train": "training",
     "summarise": "writing the tables",
     "report": "writing the report",
 }
