@@ -23,6 +23,7 @@ def check(config: Path) -> None:
 
     from bench.training import estimate
 
+    everything = [record for found, _ in collected.values() for record in found]
     gpu, gpu_rows, speeds = machine.uses_gpu(content["machine"]), estimate.gpu_rows(ROOT / SPEED), {}
     rows = [("study", "runs", "done", "here", "about", "question")]
     for study in studies.values():
@@ -34,7 +35,9 @@ def check(config: Path) -> None:
             seconds = estimate.seconds_on_gpu(study, missing, gpu_rows)
             about = "unknown without a GPU" if seconds is None else f"{terminal.duration(seconds)} on a GPU"
         else:
-            about = terminal.duration(estimate.seconds_left(study, found, missing, content["machine"], speeds, _say_for_now))
+            about = terminal.duration(
+                estimate.seconds_left(study, everything, missing, content["machine"], speeds, _say_for_now)
+            )
         rows.append((study.name, str(len(study.runs)), str(len(found)), here, about, study.question))
     _say_for_now("")
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
@@ -44,7 +47,7 @@ def check(config: Path) -> None:
     print(
         f"\n{len({run.id for study in studies.values() for run in study.runs})} runs in all; about: time of the missing ones,"
     )
-    print("from the records of the study, or where it has none from a few steps timed just now; one run at a time.")
+    print("from records of their kind, or where there is none from a few steps timed just now; one run at a time.")
     if gpu_rows:
         print(f"On a GPU: from {SPEED}, timed on {gpu_rows[0]['device']}.")
 
