@@ -112,6 +112,8 @@ def _end(process, output, state: dict, trained: set[str], targets: tuple[str, ..
     if process.code == 0:
         if output.nothing_to_do:
             print("Nothing to be done: what was asked for is there and up to date")
+        elif not trained and state["all"]["total"]:
+            print("No run was missing; what is made of them was made again")
         if REPORT.exists():
             print(f"Report: {REPORT}; `{command('open')}` shows it")
         return 0
