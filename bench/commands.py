@@ -40,16 +40,23 @@ def check(config: Path) -> None:
             )
         rows.append((study.name, str(len(study.runs)), str(len(found)), here, about, study.question))
     _say_for_now("")
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        line = "  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[5]])
-        print(line[: terminal.width_of(sys.stdout)] if terminal.is_terminal(sys.stdout) else line)
-    print(
-        f"\n{len({run.id for study in studies.values() for run in study.runs})} runs in all; about: time of the missing ones,"
-    )
-    print("from records of their kind, or where there is none from a few steps timed just now; one run at a time.")
+    for line in _lines(rows):
+        print(line)
+    count = len({run.id for study in studies.values() for run in study.runs})
+    print(f"\n{count} runs in all. About: the missing ones, one at a time,")
+    print("from records of their kind or else from a few steps that were timed just now.")
     if gpu_rows:
         print(f"On a GPU: from {SPEED}, timed on {gpu_rows[0]['device']}.")
+
+
+def _lines(rows: list[tuple[str, ...]]) -> list[str]:
+    """A table whose last column ends where the terminal does, or is left out where little of it would be seen."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    lines = ["  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[-1]]) for row in rows]
+    if not terminal.is_terminal(sys.stdout):
+        return lines
+    width, others = terminal.width_of(sys.stdout), sum(widths) + 2 * len(widths)
+    return [line[: width if width - others >= terminal.SHORTEST_NAME else others].rstrip() for line in lines]
 
 
 def _say_for_now(text: str) -> None:

@@ -11,7 +11,7 @@ import click
 import pytest
 import yaml
 
-from bench import ROOT, BenchError, commands
+from bench import ROOT, BenchError, commands, machine
 from bench.__main__ import main
 from bench.cli import complete, group
 from bench.cli.app import app
@@ -57,7 +57,7 @@ def test_alone_it_prints_what_a_newcomer_needs(capsys):
     assert [line.split()[0] for line in printed.splitlines() if line.startswith("  ")] == list(group.NEWCOMERS)
     assert "--help" in printed
     assert "promote" not in printed
-    assert max(map(len, printed.splitlines())) <= 100
+    assert max(len(line) for line in printed.splitlines() if not line.startswith(("First", "All"))) <= 80
 
 
 def test_help_lists_every_verb_in_its_section(capsys, monkeypatch):
@@ -442,3 +442,16 @@ def test_check_estimates_records_steps_and_gpus(folder, studies, monkeypatch, ca
     assert timed == ["resnet9-w8"]
     assert "timed on A GPU." in printed
     assert "\033" not in printed
+
+
+@pytest.mark.skipif(machine.has_cuda(), reason="times steps of every study")
+def test_check_fits_a_terminal(studies):
+    for study in studies.values():
+        if study.without_gpu != "skip":
+            finish(study.runs)
+    for columns, question in ((80, False), (120, True)):
+        seen, code = in_terminal(["check"], columns=columns)
+        lines = re.sub(r"\r|\033\[K", "", seen).splitlines()
+        assert code == 0
+        assert max(map(len, lines)) <= columns
+        assert any("Does everything work" in line for line in lines) is question

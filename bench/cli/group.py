@@ -44,10 +44,10 @@ class Verbs(click.Group):
 def first_page(ctx: click.Context) -> None:
     """What `bench` alone prints: the few verbs that a newcomer needs, a line each."""
     formatter = ctx.make_formatter()
-    formatter.write("ScaleNorm Bench trains network variants with differential privacy and reports the differences.\n\n")
+    formatter.write("Trains network variants with differential privacy and reports how they differ.\n\n")
     with formatter.indentation():
         formatter.write_dl([(name, _first_words(ctx.command.commands[name])) for name in NEWCOMERS])
-    formatter.write(f"\nFirst: `{command('check')}`. All verbs: `{command('--help')}`.\n")
+    formatter.write(f"\nFirst:      {command('check')}\nAll verbs:  {command('--help')}\n")
     click.echo(formatter.getvalue(), nl=False)
 
 

@@ -47,12 +47,12 @@ def _watch(watcher: Watcher) -> None:
         lines = [*_lines(watcher, height - 2)[: height - 2], "", clock][-height:]
         return Text.from_ansi("\n".join(lines), no_wrap=True, overflow="crop")
 
-    # what the terminal is must be asked of it, not of a stand-in that Live puts in its place
-    with Live(draw(), console=Console(highlight=False), auto_refresh=False, screen=True, redirect_stdout=False) as live:
-        try:
+    try:
+        # what the terminal is must be asked of it, not of a stand-in that Live puts in its place
+        with Live(draw(), console=Console(highlight=False), auto_refresh=False, screen=True, redirect_stdout=False) as live:
             while True:
                 time.sleep(EVERY)
                 live.update(draw(), refresh=True)
-        except KeyboardInterrupt:
-            pass
+    except KeyboardInterrupt:
+        pass
     print("\n".join(_lines(watcher)))
