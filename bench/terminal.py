@@ -101,7 +101,7 @@ def run_table(runs: list[dict], width: int, colour: bool = False) -> list[str]:
     """
     rows = [["running", "step", "eps", "test", "left"]]
     for facts in runs:
-        numbers = _number(facts.get("epsilon"), ".3g"), _number(facts.get("accuracy"), ".2f")
+        numbers = _number(facts.get("epsilon"), ".2f"), _number(facts.get("accuracy"), ".2f")
         left = NOTHING if facts.get("seconds_left") is None else duration(facts["seconds_left"])
         rows.append([facts["run"], _steps(facts), *numbers, left])
     used = sum(max(len(row[column]) for row in rows) + len(GAP) for column in range(5))

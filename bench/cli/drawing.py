@@ -21,7 +21,7 @@ def state_lines(state: dict, width: int, colour: bool = False, height: int | Non
     if state["stopped"]:
         heading = f"{len(state['stopped'])} stopped; the same command goes on"
         rest += ["", paint(heading, "yellow", colour), *stopped_lines(state["stopped"], width)]
-    if not state["all"]["done"] and not state["running"]:
+    if not (state["all"]["done"] or state["running"] or rest):
         rest += ["", f"Nothing has finished here yet; `{command('run')}` trains"]
     running = len(state["running"]) + 2 if state["running"] else 0
     if height is not None and len(studies) + running + len(rest) > height:
@@ -77,11 +77,13 @@ def failed_lines(failed: list[dict], width: int) -> list[str]:
 
 
 def stopped_lines(stopped: list[dict], width: int) -> list[str]:
-    rows = []
+    """Each run with where it stopped, the first FEW of them; reasons are cut before names are."""
+    lines = []
     for run in stopped[:FEW]:
         at = f"at step {run['step']} of {run['steps']}" if run.get("step") and run.get("steps") else ""
-        rows.append([run["run"], at or " ".join((run.get("reason") or "").split())])
-    return [GAP.join(row)[:width].rstrip() for row in table(rows, width)] + _rest(stopped)
+        reason = " ".join((run.get("reason") or "").split()).partition(";")[0]
+        lines.append(f"{shorten(run['run'], width)}{GAP}{at or reason}"[:width].rstrip())
+    return lines + _rest(stopped)
 
 
 def _rest(runs: list[dict]) -> list[str]:

@@ -75,8 +75,9 @@ class Drawn:
         width, height = shutil.get_terminal_size()
         count, *rest = _whole(state, doing)
         size = min(40, width - 1 - sum(len(part) + len(GAP) for part in (count, *rest)))
-        done = state["all"]["done"] / max(1, state["all"]["total"])
-        shown = [bar(done, size)] if size >= 8 and self._colour else []
+        parts = sum(run["step"] / run["steps"] for run in state["running"] if run["step"] and run["steps"])
+        fraction = (state["all"]["done"] + parts) / max(1, state["all"]["total"])
+        shown = [bar(fraction, size)] if size >= 8 and self._colour else []
         lines = [GAP.join([count, *shown, *rest])] if shown else [shorten(GAP.join([count, *rest]), width - 1)]
         if state["running"]:
             lines += running_lines(state["running"], width - 1, self._colour, most=max(2, height - 5))
