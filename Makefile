@@ -2,21 +2,21 @@
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --keep-going --show-failed-logs
 
 .PHONY: all setup test lint format clean
 
 all: setup
-	$(SNAKEMAKE) $(TARGET)
+	$(BIN)/bench run --cores $(CORES) $(TARGET)
 
 setup: .venv/installed
 
 # torch comes first and pinned: anything looser fetches gigabytes on machines without a GPU
-.venv/installed: requirements.txt
+.venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements.txt)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 test: setup

@@ -1,42 +1,73 @@
-"""What the verbs of `python -m bench` do. Torch is imported only where a verb needs it."""
+"""What the verbs of `bench` do. Torch is imported only where a verb needs it."""
 
 import json
 import math
+import sys
 from pathlib import Path
 
-from bench import BenchError, machine
+from bench import ROOT, BenchError, machine, terminal
 from bench.evidence import kept, records
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
+from bench.terminal import command
 
 RESULTS = Path("results")
+REPORT, REFERENCE = Path("report/report.html"), Path("report/reference.html")
+SPEED = Path("results/reference/speed.csv")
 
 
 def check(config: Path) -> None:
     content = configuration.load(config)
     studies = resolve.studies_of(content)
+    collected = {study.name: records.collect(list(study.runs)) for study in studies.values()}
 
     from bench.training import estimate
 
-    gpu = machine.uses_gpu(content["machine"])
+    everything = [record for found, _ in collected.values() for record in found]
+    gpu, gpu_rows, speeds = machine.uses_gpu(content["machine"]), estimate.gpu_rows(ROOT / SPEED), {}
     rows = [("study", "runs", "done", "here", "about", "question")]
     for study in studies.values():
-        found, missing = records.collect(list(study.runs))
-        status = "runs" if gpu or study.without_gpu == "run" else study.without_gpu.replace("skip", "needs a GPU")
-        about = estimate.left(study, found, missing, content["machine"]) if status != "needs a GPU" else "-"
-        rows.append((study.name, str(len(study.runs)), str(len(found)), status, about, study.question))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        print("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[5]]))
-    print(
-        f"\n{len({run.id for study in studies.values() for run in study.runs})} runs in all; about: time of the missing ones,"
-    )
-    print("from the records of the study, or where it has none from a few steps timed just now; one run at a time.")
+        found, missing = collected[study.name]
+        here = "runs" if gpu or study.without_gpu == "run" else study.without_gpu.replace("skip", "needs a GPU")
+        if not missing:
+            about = "done"
+        elif here == "needs a GPU":
+            seconds = estimate.seconds_on_gpu(study, missing, gpu_rows)
+            about = "unknown without a GPU" if seconds is None else f"{terminal.duration(seconds)} on a GPU"
+        else:
+            about = terminal.duration(
+                estimate.seconds_left(study, everything, missing, content["machine"], speeds, _say_for_now)
+            )
+        rows.append((study.name, str(len(study.runs)), str(len(found)), here, about, study.question))
+    _say_for_now("")
+    for line in _lines(rows):
+        print(line)
+    count = len({run.id for study in studies.values() for run in study.runs})
+    print(f"\n{count} runs in all. About: the missing ones, one at a time,")
+    print("from records of their kind or else from a few steps that were timed just now.")
+    if gpu_rows:
+        print(f"On a GPU: from {SPEED}, timed on {gpu_rows[0]['device']}.")
+
+
+def _lines(rows: list[tuple[str, ...]]) -> list[str]:
+    """A table whose last column ends where the terminal does, or is left out where little of it would be seen."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    lines = ["  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[-1]]) for row in rows]
+    if not terminal.is_terminal(sys.stdout):
+        return lines
+    width, others = terminal.width_of(sys.stdout), sum(widths) + 2 * len(widths)
+    return [line[: width if width - others >= terminal.SHORTEST_NAME else others].rstrip() for line in lines]
+
+
+def _say_for_now(text: str) -> None:
+    """A line on the terminal that the next one replaces; nothing in a file."""
+    if terminal.is_terminal(sys.stderr):
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def runs(config: Path, study: str | None) -> None:
     content = configuration.load(config)
-    for run in _unique(resolve.studies_of(content) if study is None else {study: _study(content, study)}):
+    for run in _unique(resolve.studies_of(content) if study is None else {study: study_of(content, study)}):
         print(run.id, run.path)
 
 
@@ -76,9 +107,13 @@ def dataset(config: Path, name: str, out: Path | None) -> None:
 
 def calibrate(config: Path, recipe: str, epsilon: float, out: Path | None) -> None:
     content = configuration.load(config)
+    if recipe not in content["recipes"]:
+        raise BenchError(f"unknown recipe {recipe!r}{configuration.did_you_mean(recipe, content['recipes'])}")
     candidates = [run for run in _unique(resolve.studies_of(content)) if run.recipe_name == recipe and run.epsilon == epsilon]
     if not candidates:
-        raise BenchError(f"no study trains recipe {recipe!r} at epsilon {spec.epsilon_text(epsilon)}; see `check`")
+        raise BenchError(
+            f"no study trains recipe {recipe!r} at epsilon {spec.epsilon_text(epsilon)}; see `{command('check')}`"
+        )
 
     from bench.training.recipe import noise_of
 
@@ -103,13 +138,13 @@ def train(
         chosen = [spec.Run.from_json(run_json)]
         _dataset(content, chosen[0].recipe["dataset"])
     elif study is not None:
-        chosen = [item for item in _study(content, study).runs if epsilon in (None, item.epsilon)]
+        chosen = [item for item in study_of(content, study).runs if epsilon in (None, item.epsilon)]
         if not chosen:
             raise BenchError(f"study {study} has no runs at epsilon {spec.epsilon_text(epsilon)}")
     else:
         known = {item.id: item for item in _unique(resolve.studies_of(content))}
         if run not in known:
-            raise BenchError(f"unknown run {run!r}{configuration.did_you_mean(run, known)}; `runs` lists them")
+            raise BenchError(f"unknown run {run!r}{configuration.did_you_mean(run, known)}; `{command('runs')}` lists them")
         chosen = [known[run]]
 
     from bench.training import runner
@@ -152,16 +187,37 @@ def report(config: Path, out: Path) -> None:
     page.write(content, resolve.studies_of(content), out)
 
 
-def promote(config: Path, study: list[str], speed: bool) -> None:
+def open_report(config: Path, only_print: bool) -> None:
+    if REPORT.exists():
+        path, what = REPORT.resolve(), ""
+    elif (ROOT / REFERENCE).exists():
+        path = ROOT / REFERENCE
+        what = f"no report of your own yet, `{command('run')}` makes one; this is of the committed results\n"
+    else:
+        raise BenchError(f"{REPORT}: no such file; `{command('run')}` makes it")
+    print(what, end="", file=sys.stderr)
+    print(path)
+    if only_print:
+        return
+
+    import webbrowser
+
+    if not webbrowser.open(path.as_uri()):
+        print("no browser could be started here; open the file in yours", file=sys.stderr)
+
+
+def promote(config: Path, study: tuple[str, ...], more: tuple[str, ...], speed: bool) -> None:
     from bench.report import reference
 
     content = configuration.load(config)
     new = {}
-    for name in study:
-        runs = list(_study(content, name).runs)
+    for name in (*study, *more):
+        runs = list(study_of(content, name).runs)
         found, _ = records.collect(runs)
         if not found:
-            raise BenchError(f"study {name}: no record here was made from this configuration; run `snakemake {name}` first")
+            raise BenchError(
+                f"study {name}: no record here was made from this configuration; `{command('run', name)}` makes them"
+            )
         new |= {record["run"]["id"]: record for record in found}
         print(f"{name}: {len(found)} of {len(runs)} runs have finished")
         for what, section, key in (("states of the sources", "provenance", "source_digest"), ("data sets", "data", "digest")):
@@ -173,7 +229,7 @@ def promote(config: Path, study: list[str], speed: bool) -> None:
         print(f"{reference.RECORDS}: {', '.join(f'{count[how]} {how}' for how in ('added', 'replaced', 'unchanged'))}")
     if speed:
         print(f"{reference.SPEED}: {reference.promote_speed(RESULTS / 'speed.csv')} rows")
-    print("`python -m bench reference` makes tables, report and documents from it; then commit")
+    print(f"`{command('reference')}` makes tables, report and documents from it; then commit")
 
 
 def reference(config: Path) -> None:
@@ -187,7 +243,7 @@ def reference(config: Path) -> None:
     if outside:
         print(f"{len(outside)} committed runs belong to no study of {config}, {outside[0]} for one; no table counts them")
     if not (ROOT / committed.RECORDS).exists():
-        print(f"no {committed.RECORDS} yet, so no tables and no report: `promote` makes it")
+        print(f"no {committed.RECORDS} yet, so no tables and no report: `{command('promote')}` makes it")
 
 
 def compare(config: Path, first: Path, second: Path, study: str | None) -> int:
@@ -220,13 +276,13 @@ def _runs_of(table, config: Path, study: str | None):
     """The rows of `table` that `study` plans, or all of them."""
     if study is None:
         return table
-    runs = _study(configuration.load(config), study).runs
+    runs = study_of(configuration.load(config), study).runs
     planned = {(run.recipe_name, run.arch, run.variant, spec.epsilon_text(run.epsilon)) for run in runs}
     arms = zip(*(table[name] for name in ("recipe", "arch", "variant", "epsilon")), strict=True)
     return table[[arm in planned for arm in arms]]
 
 
-def _study(content: dict, name: str) -> spec.Study:
+def study_of(content: dict, name: str) -> spec.Study:
     studies = resolve.studies_of(content)
     if name not in studies:
         raise BenchError(f"unknown study {name!r}{configuration.did_you_mean(name, studies)}")

@@ -18,18 +18,23 @@ MAY_IMPORT = {
     "models": {"plan", "layers"},
     "dp": {"layers"},
     "evidence": {"plan"},
-    "training": {"plan", "machine", "layers", "data", "models", "dp", "evidence"},
+    "terminal": set(),
+    "training": {"plan", "machine", "layers", "data", "models", "dp", "evidence", "terminal"},
     "report": {"plan", "evidence"},
     "speed": {"plan", "machine", "layers", "data", "models", "dp", "training"},
-    "commands": {"plan", "machine", "data", "models", "dp", "training", "evidence", "report"},
+    "commands": {"plan", "machine", "data", "models", "dp", "training", "evidence", "report", "terminal"},
+    "cli": {"plan", "machine", "evidence", "commands", "terminal"},
     "warm": {"plan", "dp", "training"},
-    "__main__": {"commands", "warm"},
+    "__main__": {"cli", "warm"},
 }
 # Rooms that must not even load torch, with what they import: they make tables and pages, plan, and show where things stand.
 WITHOUT_TORCH = (
     "bench.plan.resolve",
     "bench.evidence.tables",
     "bench.evidence.compare",
+    "bench.evidence.status",
+    "bench.cli.status",
+    "bench.cli.run",
     "bench.report.page",
     "bench.report.reference",
 )

@@ -1,39 +1,94 @@
-"""How long the missing runs of a study take on this machine."""
+"""How long the missing runs of a study take: from records, from steps timed now, or from a table of speeds."""
 
+import csv
+import math
+import statistics
 import time
+from collections.abc import Callable
+from pathlib import Path
 
-import torch
-
-from bench import models
-from bench.dp.gradients import ENGINES
-from bench.dp.optimizer import Optimizer
-from bench.dp.sampling import generator
+from bench import BenchError
 from bench.plan.spec import Run, Study
-from bench.training.trainer import device_of
 
 PIXELS = 128 * 32 * 32  # of a probing step
 
 
-def left(study: Study, found: list[dict], missing: dict, machine: dict) -> str:
-    """'12 min', '3.4 h' or 'done', one run at a time: from the records `found` or, without any, from steps timed now."""
-    if not missing:
-        return "done"
-    if found:
-        times = sorted(record["cost"]["seconds"] for record in found)
-        seconds = times[len(times) // 2] * len(missing)
-    else:
-        speed: dict[tuple, float] = {}  # one probe for every network and number of views
-        seconds = 0.0
-        for run in study.runs:
-            key = run.arch, run.setting("views")
-            if key not in speed:
-                speed[key] = probe(run, machine)
-            seconds += run.recipe["batch_size"] * run.recipe["steps"] / speed[key]
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def seconds_left(
+    study: Study, found: list[dict], missing: dict, machine: dict, speeds: dict[tuple, float], say: Callable[[str], None]
+) -> float:
+    """Seconds of the `missing` runs (by id), one at a time on this machine.
+
+    A run takes the median of those `found` of its recipe, arch and kind of epsilon; where there is none, steps are timed,
+    once for every network and number of views that `speeds` does not have yet. `say` is told before that.
+    """
+    times: dict[tuple, list[float]] = {}
+    for record in found:
+        recipe, arch, *_ = record["run"]["id"].split("/")
+        finite = math.isfinite(float(record["run"]["epsilon"]))
+        times.setdefault((recipe, arch, finite), []).append(record["cost"]["seconds"])
+    total = 0.0
+    for run in study.runs:
+        if run.id in missing:
+            known = times.get((run.recipe_name, run.arch, math.isfinite(run.epsilon)))
+            if known:
+                total += statistics.median(known)
+                continue
+            key = run.arch, run.setting("views"), run.dataset["image_size"]
+            if key not in speeds:
+                say(f"timing {run.arch}, {run.setting('views')} view{'s' * (run.setting('views') != 1)}")
+                speeds[key] = probe(run, machine)
+            total += run.recipe["batch_size"] * run.recipe["steps"] / speeds[key]
+    return total
+
+
+def seconds_on_gpu(study: Study, missing: dict, rows: list[dict]) -> float | None:
+    """Seconds of the `missing` runs, one at a time on the GPU of `rows`, as `gpu_rows` gives them; None without its arch."""
+    total = 0.0
+    for run in study.runs:
+        if run.id in missing:
+            engine = "fast" if math.isfinite(run.epsilon) else "not-private"
+            fits = [row for row in rows if (row["arch"], row["engine"]) == (run.arch, engine)]
+            if not fits:
+                return None
+            views = run.setting("views")
+            # images a second hardly depend on the views; the fastest physical batch is the one that `auto` finds
+            row = max(
+                fits,
+                key=lambda row: (
+                    row["precision"] == run.setting("precision"),
+                    -abs(int(row["views"]) - views),
+                    row["variant"] == run.variant,
+                    float(row["img_per_s"]),
+                ),
+            )
+            total += run.recipe["batch_size"] * run.recipe["steps"] * views / float(row["img_per_s"])
+    return total
+
+
+def gpu_rows(path: Path) -> list[dict]:
+    """The rows of a speed table that were timed on its first GPU; [] without any. BenchError where it cannot be read."""
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        # tf32 and bf16 are timed on GPUs only
+        gpus = [row["device"] for row in rows if row["precision"] != "float32"]
+        return [row for row in rows if row["device"] == gpus[0] and float(row["img_per_s"]) > 0] if gpus else []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchError(f"{path}: not a speed table ({error!r}); restore it with `git checkout`") from None
 
 
 def probe(run: Run, machine: dict) -> float:
     """Samples per second of this machine on private steps of `run`'s network, from two physical batches of noise images."""
+    import torch
+
+    from bench import models
+    from bench.dp.gradients import ENGINES
+    from bench.dp.optimizer import Optimizer
+    from bench.dp.sampling import generator
+    from bench.training.trainer import device_of
+
     torch.set_num_threads(machine["threads"])
     device = device_of(machine)
     size, channels = run.dataset["image_size"], len(run.dataset["mean"])

@@ -12,7 +12,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import BenchError, data, machine
+from bench import BenchError, data, machine, terminal
 from bench.evidence import kept, live, records
 from bench.plan.spec import Run
 from bench.training import lease, loop
@@ -22,6 +22,7 @@ from bench.training.recipe import noise_of
 STOPPED = 75  # EX_TEMPFAIL: try again; Snakemake's --retries and Slurm do
 INTERRUPTED = 130
 SAY_EVERY = 2.0  # seconds between two files for `status`
+WIDE = 200  # columns of a line in a file
 
 
 class Stop:
@@ -112,10 +113,11 @@ class _Session(contextlib.ExitStack):
             if not self.has_gpu:
                 self.enter_context(_gpu(self.content["machine"]))
                 self.has_gpu = True
+            watch = _Watch(run)
             try:
-                record = loop.train(run, dataset, noise, self.content["machine"], _Watch(run), checkpoint, self.stop)
+                record = loop.train(run, dataset, noise, self.content["machine"], watch, checkpoint, self.stop)
             except loop.Stopped as stopped:
-                live.write(run, "stopped", reason=str(stopped))
+                live.write(run, "stopped", reason=str(stopped), **watch.facts)
                 print(f"{run.id}: {stopped}", file=sys.stderr)
                 return False
             record["provenance"] = {
@@ -171,27 +173,22 @@ class _Watch:
     """Shows the progress of a run: a live line on a terminal, a line per evaluation elsewhere, and a file for `status`."""
 
     def __init__(self, run: Run):
-        self.run, self.terminal, self.accuracy, self.said = run, sys.stderr.isatty(), None, -math.inf
+        self.run, self.live, self.said = run, terminal.is_terminal(sys.stderr), -math.inf
+        self.facts: dict = {}
 
     def __call__(self, progress: loop.Progress) -> None:
         evaluated = progress.accuracy is not None
-        if evaluated:
-            self.accuracy = progress.accuracy
+        seen = {key: getattr(progress, key) for key in ("step", "steps", "epsilon", "seconds", "seconds_left", "accuracy")}
+        self.facts |= {key: value for key, value in seen.items() if value is not None}
         if evaluated or time.monotonic() - self.said > SAY_EVERY:
-            facts = {key: getattr(progress, key) for key in ("step", "steps", "epsilon", "seconds", "seconds_left")}
-            live.write(self.run, "running", accuracy=self.accuracy, **facts)
+            live.write(self.run, "running", **self.facts)
             self.said = time.monotonic()
-        if self.terminal or evaluated:
+        if self.live or evaluated:
             self._show(progress)
 
     def _show(self, progress: loop.Progress) -> None:
-        minutes, seconds = divmod(round(progress.seconds_left), 60)
-        line = (
-            f"{self.run.id}  step {progress.step}/{progress.steps}  eps {progress.epsilon:.3g}  "
-            f"loss {progress.train_loss:.3f}  {progress.images_per_second:.0f} img/s  {minutes}:{seconds:02d} left"
-        )
-        if progress.accuracy is not None:
-            line += f"  test {progress.accuracy:.2f} %"
-        print(f"\r\033[K{line}" if self.terminal else line, end="" if self.terminal else "\n", file=sys.stderr, flush=True)
-        if self.terminal and progress.step == progress.steps:
+        facts = vars(progress) | {"run": self.run.id, "loss": progress.train_loss}
+        line = terminal.run_line(facts, terminal.width_of(sys.stderr) if self.live else WIDE)
+        print(f"\r\033[K{line}" if self.live else line, end="" if self.live else "\n", file=sys.stderr, flush=True)
+        if self.live and progress.step == progress.steps:
             print(file=sys.stderr)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from bench import machine
-from bench.__main__ import _duration, main
+from bench.__main__ import main
 from bench.evidence import kept, live, records
 from bench.plan import resolve
 from bench.training import checkpoint, loop, runner
@@ -129,14 +129,6 @@ def test_stopped_in_the_middle_it_goes_on_there(runs, capsys):
     assert "3 of 4 runs are left; the same command goes on" in capsys.readouterr().err
     assert runner.train_runs(runs, content, NEVER, missing_only=True) == 0
     assert all(run.path.exists() for run in runs)
-
-
-def test_times_of_the_command_line(capsys):
-    assert [_duration(text) for text in ("90s", "9m", "1.5h")] == [90, 540, 5400]
-    for text in ("", "9", "m", "9x", "1:30"):
-        with pytest.raises(SystemExit):
-            main(["train", "--study", "quick", f"--stop-after={text}"])
-        assert f"{text!r} is not a time; write 90s, 9m or 1.5h" in capsys.readouterr().err
 
 
 def test_options_that_do_not_go_together(runs, capsys):
