@@ -35,4 +35,4 @@ format: setup
 
 # Everything generated, records included; the committed reference stays.
 clean:
-	rm -rf results/runs results/checkpoints results/noise results/datasets results/figures results/logs results/*.csv report/report.html .snakemake
+	rm -rf results/runs results/live results/kept results/checkpoints results/noise results/datasets results/figures results/logs results/*.csv report/report.html .snakemake
