@@ -302,9 +302,9 @@ def test_status_can_be_watched_until_ctrl_c(studies):
     assert code == 0
     assert "Traceback" not in seen
     assert "━━━━━" in seen
-    seen = re.sub(r"\033\[\d*[ABH]|\033\[\?1049l", "\n", seen)  # the cursor goes elsewhere; the screen is given back
+    seen = re.sub(r"\033\[[\d;]*[ABH]|\033\[\?1049l", "\n", seen)  # the cursor goes elsewhere; the screen is given back
     screens = re.sub(r"\033\[[0-9;?]*[A-Za-z]", "", seen).replace("\r", "\n").replace("^C", "").splitlines()
-    assert [line for line in screens if len(line) > 80] == []
+    assert [line for line in screens if len(line.strip()) > 80] == []  # blanks before a line: a frame that Ctrl-C cut
     assert any(line.startswith("quick") and line.split()[1:3] == ["4", "1"] for line in screens)
 
 
