@@ -165,6 +165,7 @@ class Server:
         sys.stderr.flush()
         child = os.fork()
         if child == 0:
+            connection.close()  # who asked is to notice when the server ends
             self._become(request, outputs)
         for output in outputs:
             os.close(output)
@@ -185,6 +186,8 @@ class Server:
             for number, output in zip((1, 2), outputs, strict=True):
                 os.dup2(output, number)
                 os.close(output)
+            # streams that know what they write to now, a pipe perhaps where the server has a file
+            sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
             os.environ.clear()
             os.environ.update(request["environment"])
             code = self.main(request["arguments"])
