@@ -1,18 +1,19 @@
 """Random crops and flips, K views of an image at once, on the device where the images are."""
 
+import numpy as np
 import torch
 
 SHIFT = 4  # pixels that a crop may reach over the edge (De et al. 2022, arXiv 2204.13650, and the common CIFAR-10 recipe)
 
 
-def draw(samples: int, views: int, generator: torch.Generator) -> torch.Tensor:
+def draw(samples: int, views: int, source: np.random.Generator) -> torch.Tensor:
     """What `apply` needs for every view of a logical batch: (samples, views, 3) int64 of row shift, column shift and flip.
 
     Drawn for the whole logical batch, so that a run does not depend on how the batch is split.
     """
-    shifts = torch.randint(-SHIFT, SHIFT + 1, (samples, views, 2), generator=generator)
-    flips = torch.randint(0, 2, (samples, views, 1), generator=generator)
-    return torch.cat([shifts, flips], 2)
+    shifts = source.integers(-SHIFT, SHIFT, (samples, views, 2), endpoint=True)
+    flips = source.integers(0, 2, (samples, views, 1))
+    return torch.from_numpy(np.concatenate([shifts, flips], 2))
 
 
 def apply(images: torch.Tensor, indices: torch.Tensor, draws: torch.Tensor, padding: str) -> torch.Tensor:

@@ -6,6 +6,7 @@ It imports plan and layers.
 import torch
 from torch import nn
 
+from bench.layers import Mish
 from bench.models.residual import ResidualBlock
 from bench.models.resnet import ResNet
 from bench.models.resnet9 import ResNet9
@@ -13,7 +14,7 @@ from bench.models.wide_resnet import WideResNet
 from bench.plan.spec import SITES, Model
 
 FAMILIES = {"resnet9": ResNet9, "wide_resnet": WideResNet, "resnet": ResNet}
-ACTIVATIONS = {"mish": nn.Mish, "relu": nn.ReLU}
+ACTIVATIONS = {"mish": Mish, "relu": nn.ReLU}
 
 
 def build(model: Model, channels: int, classes: int, generator: torch.Generator | None = None) -> nn.Module:
@@ -24,21 +25,6 @@ def build(model: Model, channels: int, classes: int, generator: torch.Generator 
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 network.initialise(layer, generator)
     return network
-
-
-def named_parameters(network: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """All parameters in the order of every draw: convolutions and linear layers, ordinary norms, extra layers.
-
-    Variants differ in the later groups only, so the parameters that two variants share get the same noise (weight
-    standardisation aside: its gains belong to the convolutions).
-    """
-
-    def group(name: str) -> int:
-        owner = network.get_submodule(name.rpartition(".")[0])
-        extra = any(part.startswith("at_") for part in name.split("."))
-        return 2 if extra else 0 if isinstance(owner, (nn.Conv2d, nn.Linear)) else 1
-
-    return sorted(network.named_parameters(), key=lambda item: group(item[0]))
 
 
 def sites(network: nn.Module) -> list[tuple[str, int, str, nn.Module]]:

@@ -42,7 +42,7 @@ def make_step(engine: str, variant: str, case: Case, device: torch.device) -> Ca
     def step() -> None:
         optimizer.start_step()
         accumulate(images, labels)
-        optimizer.finish_step()
+        optimizer.finish_step(1)
         if device.type == "cuda":
             torch.cuda.synchronize()
 

@@ -105,7 +105,7 @@ def probe(run: Run, machine: dict) -> float:
         start = time.perf_counter()
         optimizer.start_step()
         engine.accumulate(images, labels).item()
-        optimizer.finish_step()
+        optimizer.finish_step(1)
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start

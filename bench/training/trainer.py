@@ -13,7 +13,7 @@ from bench.dp import accounting
 from bench.dp.admission import admit
 from bench.dp.gradients import ENGINES, NotPrivate
 from bench.dp.optimizer import NonFiniteGradient, Optimizer
-from bench.dp.sampling import generator, poisson_batch
+from bench.dp.sampling import generator, poisson_batch, stream
 from bench.machine import forget_peak_memory, uses_gpu
 from bench.plan.spec import Run
 from bench.training import recipe, scale_mixing
@@ -56,15 +56,14 @@ class Trainer:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         recipe.set_precision(run.setting("precision"), self.network, self.device)
-        parameters = [p for _, p in models.named_parameters(self.network)]
-        self.generators = {purpose: generator(run.seed, purpose) for purpose in ("batches", "augmentation")}
-        self.generators["noise"] = generator(run.seed, "noise", self.device)
+        names, parameters = zip(*self.network.named_parameters(), strict=True)
         self.optimizer = Optimizer(
             recipe.make_optimizer(run.recipe, parameters),
             noise_multiplier=noise_multiplier,
             max_grad_norm=run.recipe["clip_norm"],
             expected_batch_size=run.recipe["batch_size"],
-            generator=self.generators["noise"],
+            seed=run.seed,
+            names=names,
         )
         self.schedule = recipe.make_schedule(run, self.optimizer.original_optimizer)
         self.engine = (ENGINES[machine["engine"]] if self.private else NotPrivate)(self.network, self.optimizer)
@@ -86,12 +85,13 @@ class Trainer:
         """One step on one Poisson batch; NonFiniteGradient leaves the model as it was."""
         self.step += 1
         self.network.train()
-        batch = poisson_batch(self.train_size, self.rate, self.generators["batches"])
+        batch = poisson_batch(self.train_size, self.rate, stream(self.run.seed, "batches", self.step))
         draws = None
         if self.recipe["augmentation"] != "none":
-            draws = augment.draw(len(batch), self.run.setting("views"), self.generators["augmentation"])
+            source = stream(self.run.seed, "augmentation", self.step)
+            draws = augment.draw(len(batch), self.run.setting("views"), source)
         loss = self._accumulate(batch, draws)
-        self.optimizer.finish_step()
+        self.optimizer.finish_step(self.step)
         self.images, self.since = self.images + len(batch), self.since + len(batch)
         self.loss += loss
         if self.recipe["schedule"] != "plateau-on-test-loss":
@@ -168,7 +168,6 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "schedule": {key: value for key, value in self.schedule.state_dict().items() if not callable(value)},
             "average": self.average.average if self.average else None,
-            "generators": {purpose: source.get_state() for purpose, source in self.generators.items()},
             "loss": self.loss,
             **{key: getattr(self, key) for key in ("step", "images", "since", "seconds", "curve", "physical")},
         }
@@ -179,8 +178,6 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         if self.average:
             self.average.average = [tensor.to(self.device) for tensor in state["average"]]
-        for purpose, source in self.generators.items():
-            source.set_state(state["generators"][purpose])
         self.loss.copy_(state["loss"])
         for key in ("step", "images", "since", "seconds", "curve", "physical"):
             setattr(self, key, state[key])

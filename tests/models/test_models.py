@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench import models
+from bench import layers, models
 from bench.dp.sampling import generator
 from bench.plan import resolve, spec
 from tests.factory import SMALL_ARCHS
@@ -139,8 +139,8 @@ def test_scalenorm_of_a_resnet_stands_between_sum_and_activation(shipped):
 
 def test_every_activation_is_the_configured_one(shipped):
     """Of the authors' ResNet-50, stage 1 kept another."""
-    kinds = {type(m) for m in build(shipped, "resnet50", "baseline").modules()} & {torch.nn.Mish, torch.nn.ReLU}
-    assert kinds == {torch.nn.Mish}
+    kinds = {type(m) for m in build(shipped, "resnet50", "baseline").modules()} & {layers.Mish, torch.nn.ReLU}
+    assert kinds == {layers.Mish}
 
 
 def test_stems(shipped):
@@ -184,27 +184,19 @@ def test_sites_of_other_stages_stay_empty(shipped):
 
 
 def test_shared_site_adds_no_parameter(shipped):
-    names = [
-        [name for name, _ in models.named_parameters(build(shipped, "resnet9-w8", v))] for v in ("baseline", "shared-norm")
-    ]
+    names = [[name for name, _ in build(shipped, "resnet9-w8", v).named_parameters()] for v in ("baseline", "shared-norm")]
     assert names[0] == names[1]
 
 
 @pytest.mark.parametrize("arch", SMALL_ARCHS)
-def test_variants_share_a_prefix_of_the_parameters_and_their_values(shipped, arch):
-    """Whatever a variant adds comes last, and what it shares with the baseline starts equal."""
+def test_what_variants_share_starts_equal(shipped, arch):
     shipped["archs"] |= SMALL_ARCHS
-    base = models.named_parameters(build(shipped, arch, "baseline"))
+    base = dict(build(shipped, arch, "baseline").named_parameters())
+    weights = {name for name in base if base[name].dim() > 1}
     for variant in shipped["variants"]:
-        network = build(shipped, arch, variant)
-        mine = models.named_parameters(network)
-        shared = min(len(base), len(mine))
-        if "none" in variant:  # no norm layers: the weights come first and are shared
-            layers = [m for m in network.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))]
-            shared = sum(len(list(layer.parameters())) for layer in layers)
-        for (name, p), (other, q) in zip(base[:shared], mine[:shared], strict=True):
-            assert name == other
-            assert torch.equal(p, q)
+        mine = dict(build(shipped, arch, variant).named_parameters())
+        assert weights <= mine.keys()
+        assert all(torch.equal(base[name], mine[name]) for name in base.keys() & mine.keys())
 
 
 def test_seed_decides_the_weights(shipped):
