@@ -6,7 +6,7 @@ BIN := .venv/bin
 .PHONY: all setup test lint format clean
 
 all: setup
-	$(BIN)/bench run --cores $(CORES) $(TARGET)
+	$(BIN)/python -m bench run --cores $(CORES) $(TARGET)
 
 setup: .venv/installed
 

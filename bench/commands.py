@@ -170,14 +170,15 @@ def summarise(config: Path) -> None:
 def _why_not(study: spec.Study, missing: dict, content: dict) -> str:
     """Why the missing runs of a study were not run, in a sentence that says what to do."""
     stale = sum(reason != "not run" for reason in missing.values())
+    run = f"run `{terminal.command('run', study.name)}`"
     if stale:
-        return f"{stale} records were made from another configuration; run `snakemake {study.name}`"
+        return f"{stale} records were made from another configuration; {run}"
     gpu = machine.uses_gpu(content["machine"])
     if study.without_gpu == "skip" and not gpu:
-        return f"needs a CUDA GPU, and this machine has none; there, run `snakemake --cores all {study.name}`"
+        return f"needs a CUDA GPU, and this machine has none; there, {run}"
     if study.without_gpu == "on-request" and not gpu:
-        return f"takes long on a CPU; run it with `snakemake --cores all {study.name}`"
-    return f"not finished, or not asked for; run `snakemake --cores all {study.name}`"
+        return f"takes long on a CPU; {run}"
+    return f"not finished, or not asked for; {run}"
 
 
 def report(config: Path, out: Path) -> None:

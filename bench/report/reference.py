@@ -92,7 +92,7 @@ def build(content: dict, by_id: dict[str, dict]) -> tuple[dict[str, spec.Study],
 
 def _why_not(study: spec.Study, missing: dict[str, str]) -> str:
     stale = sum(reason != "not run" for reason in missing.values())
-    how = f"run `snakemake --cores all {study.name}`, then `python -m bench promote --study {study.name}`"
+    how = f"run `bench run {study.name}`, then `bench promote --study {study.name}`"
     state = f"committed from another configuration: {stale} of {len(study.runs)}" if stale else "not committed yet"
     return f"{state}; {how}"
 

@@ -1,6 +1,7 @@
 """Stopped and killed runs end in the record of the uninterrupted one."""
 
 import dataclasses
+import errno
 import multiprocessing
 import os
 import random
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ import yaml
 from bench import ROOT, data
 from bench.evidence import records
 from bench.plan import config, resolve, spec
+from bench.training import checkpoint as checkpoints
 from bench.training import loop
 from bench.training.checkpoint import Checkpoint
 from tests.training.test_loop import MACHINE, numbers
@@ -119,6 +122,48 @@ def test_a_damaged_checkpoint_starts_over(tmp_path):
     assert checkpoint.load()["step"] == 3
     checkpoint.delete()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sources_that_only_moved_code_go_on_from_their_predecessors(tmp_path, monkeypatch):
+    run, _ = small("digits")
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.training.checkpoint.source_digest", lambda: checkpoints.SAME_NUMBERS[0])
+        Checkpoint(run, 1.5, tmp_path).save({"step": 3})
+    assert Checkpoint(run, 1.5, tmp_path).load() == {"step": 3}
+    monkeypatch.setattr(checkpoints, "SAME_NUMBERS", ())
+    assert Checkpoint(run, 1.5, tmp_path).load() is None
+
+
+def test_a_lock_is_seen_by_others_and_gone_afterwards(tmp_path):
+    run, _ = small("digits")
+    with Checkpoint(run, 1.5, tmp_path).lock() as mine:
+        assert mine
+        # other noise, other sources: the run of this id is still being trained
+        with Checkpoint(run, 9.0, tmp_path).lock() as second:
+            assert not second
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks_trains_all_the_same(tmp_path, monkeypatch, capsys):
+    def refuse(file, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(checkpoints.fcntl, "flock", refuse)
+    with Checkpoint(small("digits")[0], 1.5, tmp_path).lock() as mine:
+        assert mine
+    assert "no locks on this file system (No locks available)" in capsys.readouterr().err
+
+
+def test_files_in_the_making_name_their_machine(tmp_path, monkeypatch):
+    """Two nodes may have processes of one id that write the same file."""
+    made = []
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda path, target: made.append(path.name) or replace(path, target))
+    for node in ("one", "two"):
+        monkeypatch.setattr("platform.node", lambda node=node: node)
+        Checkpoint(small("digits")[0], 1.5, tmp_path).save({"step": 1})
+        records.write_text("x", tmp_path / "record.json")
+    assert len(set(made)) == 4
 
 
 @pytest.fixture
