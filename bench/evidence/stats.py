@@ -42,6 +42,14 @@ def paired(first: pd.Series, second: pd.Series) -> dict:
     }
 
 
+def correlation_interval(correlation: float, n: int) -> tuple[float, float]:
+    """95 % interval of Pearson's correlation of `n` pairs, by Fisher's transformation; NaN where n < 4."""
+    if n < 4 or math.isnan(correlation):
+        return math.nan, math.nan
+    centre, half = math.atanh(correlation), stats.norm.ppf((1 + LEVEL) / 2) / math.sqrt(n - 3)
+    return math.tanh(centre - half), math.tanh(centre + half)
+
+
 def summarise(runs: pd.DataFrame, study: str, against: str = "baseline") -> pd.DataFrame:
     """A row per (recipe, arch, variant, epsilon) of `runs`, the rows of one study as `columns.frame` gives them.
 

@@ -18,6 +18,7 @@ from bench.plan import resolve, spec
 FOLDER = Path("results/reference")
 RECORDS = FOLDER / "records.jsonl"
 SPEED = FOLDER / "speed.csv"
+VERSION_1 = FOLDER / "pairs-version-1.csv"  # runs of study pairs with noise that pairs shared at the first step only
 TABLES = ("runs", "summary", "claims")  # `not_run` is in the report only
 DOCUMENTS = (Path("README.md"), Path("results/README.md"))
 # Keys of a dataset that say which copy of the data a machine has; a record names its copy in every table.
@@ -142,6 +143,8 @@ def derived(config: Path, root: Path = ROOT, *, page: bool = True) -> tuple[dict
     quoted["searches"] = {
         path.name.removesuffix("-search.jsonl"): records.read_lines(path) for path in (root / FOLDER).glob("*-search.jsonl")
     }
+    before = root / VERSION_1
+    quoted["version 1"] = tables.read(before, "restore it with `git checkout`") if before.exists() else pd.DataFrame()
     for path in DOCUMENTS:
         files[path] = snippets.fill((root / path).read_text(), quoted, studies, str(path))
     return files, outside

@@ -5,6 +5,7 @@
 <!-- reference: verdicts -->       a row a claim
 <!-- reference: speed -->          the speed table
 <!-- reference: search NAME -->    a row a run of the search that chose a recipe's values, best first
+<!-- reference: pairing STUDY -->  what pairing by seed buys in a study, beside the same arms of results version 1
 <!-- end -->                       closes each of them; what stands between is made anew
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from bench import BenchError
+from bench.evidence import stats
 from bench.plan.config import did_you_mean
 from bench.plan.spec import Study
 from bench.report.formats import NOTHING, interval, number, significant
@@ -53,13 +55,18 @@ def _snippet(name: str, where: str, tables: dict, studies: dict[str, Study]) -> 
         if study not in tables["searches"]:
             raise BenchError(f"{where}: unknown search {study!r}{did_you_mean(study, tables['searches'])}")
         return _search(tables["searches"][study])
+    if kind == "pairing":
+        if study not in studies:
+            raise BenchError(f"{where}: unknown study {study!r}{did_you_mean(study, studies)}")
+        before = stats.summarise(tables["version 1"], study) if len(tables["version 1"]) else pd.DataFrame()
+        return _pairing({"1": before, "2": tables["summary"][tables["summary"]["study"] == study]})
     if name == "studies":
         return _studies(studies.values(), tables["not_run"])
     if name == "verdicts":
         return _verdicts(tables["claims"]) if len(tables["runs"]) else NONE
     if name == "speed":
         return _speed(tables["speed"])
-    raise BenchError(f"{where}: expected summary STUDY, studies, verdicts, speed or search NAME")
+    raise BenchError(f"{where}: expected summary STUDY, pairing STUDY, studies, verdicts, speed or search NAME")
 
 
 def _studies(studies: Iterable[Study], not_run: pd.DataFrame) -> str:
@@ -155,6 +162,40 @@ def _search(found: list[dict]) -> str:
         lines.append([*(f"{value:g}" for value in values), number(record["result"]["accuracy"])])
     head = [">batch size", ">steps", ">learning rate", ">clip norm", ">seed", ">accuracy, %"]
     return _table(head, lines) + f"\n\nData: {found[0]['data']['label']}. Device: {found[0]['machine']['device_name']}."
+
+
+def _pairing(by_version: dict[str, pd.DataFrame]) -> str:
+    """Rows by variant, epsilon and results version: correlation of paired accuracies and what unpaired seeds would cost."""
+    rows = [row | {"version": version} for version, table in by_version.items() for row in table.to_dict("records")]
+    rows = sorted((row for row in rows if row["against"]), key=lambda row: (row["variant"], float(row["epsilon"])))
+    if not rows:
+        return NONE
+    lines = []
+    for row in rows:
+        low, high = stats.correlation_interval(row["correlation"], int(row["difference_n"]))
+        lines.append(
+            [
+                row["variant"],
+                _epsilon(row["epsilon"]),
+                row["version"],
+                f"{row['difference_n']:.0f}",
+                number(row["correlation"], sign=True),
+                interval({"low": low, "high": high}, sign=True),
+                number(row["pairing_gain"]),
+                number(row["difference"], sign=True),
+                interval(row, "difference_", sign=True),
+            ]
+        )
+    head = [
+        "variant",
+        ">ε",
+        ">results version",
+        ">pairs",
+        ">correlation",
+        ">95 % interval",
+        ">variance, unpaired over paired",
+    ]
+    return _table([*head, ">difference, points", ">95 % interval"], lines)
 
 
 def _epsilon(text: str) -> str:

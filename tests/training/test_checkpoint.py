@@ -127,11 +127,11 @@ def test_a_damaged_checkpoint_starts_over(tmp_path):
 def test_sources_that_only_moved_code_go_on_from_their_predecessors(tmp_path, monkeypatch):
     run, _ = small("digits")
     with monkeypatch.context() as patch:
-        patch.setattr("bench.training.checkpoint.source_digest", lambda: checkpoints.SAME_NUMBERS[0])
+        patch.setattr(checkpoints, "source_digest", lambda: "predecessor")
         Checkpoint(run, 1.5, tmp_path).save({"step": 3})
-    assert Checkpoint(run, 1.5, tmp_path).load() == {"step": 3}
-    monkeypatch.setattr(checkpoints, "SAME_NUMBERS", ())
     assert Checkpoint(run, 1.5, tmp_path).load() is None
+    monkeypatch.setattr(checkpoints, "SAME_NUMBERS", ("predecessor",))
+    assert Checkpoint(run, 1.5, tmp_path).load() == {"step": 3}
 
 
 def test_a_lock_is_seen_by_others_and_gone_afterwards(tmp_path):
