@@ -12,11 +12,12 @@ are exact about rounding down to PLD's smallest delta, 1e-12 (`composed` has why
 
 from bench.dp.accounting.bounds import ACCOUNTANTS, epsilon_pld, epsilon_rdp, epsilon_replace_one, ledger
 from bench.dp.accounting.calibration import SIGMA_TOLERANCE, calibrate
-from bench.dp.accounting.domain import word_on_delta
+from bench.dp.accounting.domain import Beyond, word_on_delta
 
 __all__ = [
     "ACCOUNTANTS",
     "SIGMA_TOLERANCE",
+    "Beyond",
     "calibrate",
     "epsilon_pld",
     "epsilon_rdp",

@@ -22,7 +22,7 @@ def epsilon_pld(noise_multiplier: float, sample_rate: float, steps: int, delta: 
     domain.check("pld", noise_multiplier, sample_rate, steps, delta)
     if not steps or not noise_multiplier:
         return math.inf if steps else 0.0
-    return pld.epsilon(Gaussians(noise_multiplier, sample_rate), steps, delta)[0]
+    return pld.epsilon(Gaussians(noise_multiplier, domain.rounded(sample_rate)), steps, delta)[0]
 
 
 @lru_cache(maxsize=64)
@@ -31,7 +31,7 @@ def epsilon_replace_one(noise_multiplier: float, sample_rate: float, steps: int,
     domain.check("pld", noise_multiplier, sample_rate, steps, delta)
     if not steps or not noise_multiplier:
         return math.inf if steps else 0.0
-    return pld.epsilon(Gaussians(noise_multiplier, sample_rate, replaced=True), steps, delta)[0]
+    return pld.epsilon(Gaussians(noise_multiplier, domain.rounded(sample_rate), replaced=True), steps, delta)[0]
 
 
 @lru_cache(maxsize=1024)
@@ -41,7 +41,7 @@ def _membership(noise_multiplier: float, sample_rate: float, steps: int) -> tupl
     elif not noise_multiplier:
         found = {"mu": math.inf, "mu_regret": 0.0, "tpr_at_1_percent_fpr": 1.0}
     else:
-        found = tradeoff.of(Gaussians(noise_multiplier, sample_rate), steps)
+        found = tradeoff.of(Gaussians(noise_multiplier, domain.rounded(sample_rate)), steps)
     return tuple(found.items())
 
 

@@ -34,7 +34,8 @@ def calibrate(epsilon: float, sample_rate: float, steps: int, delta: float, acco
         """Whether, and by how many nats of its logarithm, the budget is exceeded at a logarithm of the noise multiplier."""
         return lambda log_sigma: math.log(max(spent(math.exp(log_sigma), sample_rate, steps, delta), 1e-15) / epsilon)
 
-    where = f"epsilon {epsilon:g} (accountant: {accountant}, delta {delta:g}, {steps:,} step{'s' * (steps != 1)} at rate {sample_rate:g})"
+    taken = f"{steps:,} step{'s' * (steps != 1)} at rate {sample_rate:g}"
+    where = f"epsilon {epsilon:g} (accountant: {accountant}, delta {delta:g}, {taken})"
     excess = excess_of(ACCOUNTANTS[accountant])
     low, high = _bracket(excess, excess_of(ACCOUNTANTS["rdp"]) if accountant == "pld" else None)
     if high is None:

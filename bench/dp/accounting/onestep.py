@@ -83,9 +83,13 @@ class Gaussians:
     def ratio(self, x: np.ndarray, sign: int) -> np.ndarray:
         """log((1 - q) + q N(sign, sigma^2)(x) / N(0, sigma^2)(x))"""
         exponent = (2 * sign * x - 1) / (2 * self.sigma**2)
-        small = np.log1p(self.q * np.expm1(np.minimum(exponent, 30)))
-        tail = (1 - self.q) / self.q * np.exp(-np.maximum(exponent, 30))
-        return np.where(exponent < 30, small, exponent + math.log(self.q) + np.log1p(tail))
+        if self.q == 1:
+            return exponent
+        # three forms, each where it keeps its digits
+        middle = np.log1p(self.q * np.expm1(np.clip(exponent, -1, 30)))
+        low = np.log1p(-self.q) + np.log1p(self.q / (1 - self.q) * np.exp(np.minimum(exponent, -1)))
+        high = exponent + np.log(self.q) + np.log1p((1 - self.q) / self.q * np.exp(-np.maximum(exponent, 30)))
+        return np.where(exponent < -1, low, np.where(exponent < 30, middle, high))
 
     def loss(self, x: np.ndarray) -> np.ndarray:
         """Privacy loss at output x, in nats; it grows with x."""
@@ -94,10 +98,10 @@ class Gaussians:
     def output(self, loss: np.ndarray) -> np.ndarray:
         """Where the privacy loss is `loss`; -inf where it is larger everywhere."""
         square = self.sigma**2
+        if self.q == 1:
+            return square * loss / 2 if self.replaced else square * loss + 0.5
         if self.replaced:  # sinh(x / s^2 - loss / 2) = a sinh(loss / 2), a = e^(1 / 2 s^2) (1 - q) / q
             half = np.abs(loss) / 2
-            if self.q == 1:
-                return square * loss / 2
             with np.errstate(divide="ignore"):
                 log_sinh = half + np.log(-np.expm1(-2 * half)) - math.log(2)
             log_argument = log_sinh + 1 / (2 * square) + math.log1p(-self.q) - math.log(self.q)
