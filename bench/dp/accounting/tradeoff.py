@@ -9,6 +9,7 @@ some delta, mu orders runs by all tests at once, and the regret says how much of
 import math
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
 from bench.dp.accounting.composed import OUTSIDE, Step
@@ -26,9 +27,12 @@ def of(gaussians: Gaussians, steps: int) -> dict[str, float]:
     mu is inf where every error rate of the best test is below 1e-10, that is, beyond 12.7.
     """
     alphas, betas, detected = _curve(gaussians, steps)
-    usable = (np.minimum(alphas, betas) > SMALLEST_RATE) & (alphas + betas < 1 - SMALLEST_RATE)
+    # a polygon's largest mu lies at a corner or where the rates that count end
+    at_end, mirrored = np.interp(SMALLEST_RATE, alphas[::-1], betas[::-1]), np.interp(SMALLEST_RATE, betas, alphas)
+    rates = np.append(alphas, [SMALLEST_RATE, mirrored]), np.append(betas, [at_end, SMALLEST_RATE])
+    usable = (np.minimum(*rates) >= SMALLEST_RATE) & (rates[0] + rates[1] < 1 - SMALLEST_RATE)
     if usable.any():
-        mu = float(np.max(-ndtri(alphas[usable]) - ndtri(betas[usable])))
+        mu = float(np.max(-ndtri(rates[0][usable]) - ndtri(rates[1][usable])))
         regret = _regret(alphas, betas, mu)
     else:
         separate = bool(np.min(alphas + betas) < 0.5)
@@ -37,27 +41,57 @@ def of(gaussians: Gaussians, steps: int) -> dict[str, float]:
 
 
 def _curve(gaussians: Gaussians, steps: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """(alphas, betas) of the tests "loss above a grid point", alphas falling, and the rate detected at FALSE_POSITIVES."""
+    """(alphas, betas) of the tests "loss above a grid point", alphas falling, and the rate detected at FALSE_POSITIVES.
+
+    The sum's distribution is put together from four tilts, around both hypotheses' centres and around the losses where
+    either is left by SMALLEST_RATE only, so that rounding is small against the tails as well.
+    """
     spacing = start(gaussians) / 2
     while True:
         try:
             pair = on_grid(gaussians, spacing)
-            sums = [Step(pair.first, spacing, masses).composed(steps, 0.0) for masses in (pair.upper, pair.lower)]
+            step = Step(pair.first, spacing, pair.upper)
+            sums = [step.composed(steps, tilt) for tilt in (0.0, -1.0)]
+            if sums[0].losses[0] > sums[1].losses[-1]:  # no loss that either hypothesis leaves any chance of
+                return np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0]), 1.0
+            sums += [step.composed(steps, _to_the_tail(step, steps, tilt)) for tilt in (-1.0, 0.0)]
             break
         except TooFine:
             spacing *= 2
     starts = [round(float(found.losses[0]) / spacing) for found in sums]
     first = min(starts)
     length = max(begin + len(found.losses) for begin, found in zip(starts, sums, strict=True)) - first
-    present, absent = np.zeros(length), np.zeros(length)
-    for masses, begin, found in zip((present, absent), starts, sums, strict=True):
-        masses[begin - first : begin - first + len(found.masses)] = found.masses / found.masses.sum()
+    log_present, nearness = np.full(length, -np.inf), np.zeros(length)
+    for begin, found in zip(starts, sums, strict=True):
+        here = slice(begin - first, begin - first + len(found.masses))
+        relative = found.masses / found.masses.max()
+        nearer = relative > nearness[here]
+        log_masses = np.log(found.masses[nearer]) + found.log_factor - found.tilt * (found.losses[nearer] - found.centre)
+        log_present[here][nearer], nearness[here][nearer] = log_masses, relative[nearer]
+    losses = (first + np.arange(length)) * spacing
+    present, absent = np.exp(np.minimum(log_present, 0)), np.exp(np.minimum(log_present - losses, 0))
     beyond = OUTSIDE - math.expm1(steps * math.log1p(-pair.lost))
-    alphas = np.append(np.cumsum(absent[::-1])[::-1], 0)  # loss at or above each point, and above all
-    betas = np.append(0, np.cumsum(present))
+    alphas = np.append(np.cumsum(absent[::-1])[::-1] / absent.sum(), 0)  # loss at or above each point, and above all
+    betas = np.append(0, np.cumsum(present) / present.sum())
     removed = np.interp(FALSE_POSITIVES, alphas[::-1], 1 - betas[::-1])
     added = np.interp(FALSE_POSITIVES, betas, 1 - alphas)
     return alphas, betas, float(max(removed, added)) + beyond
+
+
+def _to_the_tail(step: Step, steps: int, tilt: float) -> float:
+    """The tilt whose centre `tilt`'s sum reaches with SMALLEST_RATE, by Chernoff: to the right of -1, to the left of 0."""
+    sign, here = (1 if tilt < 0 else -1), step.log_moment(tilt)
+
+    def missing(log_size: float) -> float:
+        to = tilt + sign * math.exp(log_size)
+        rate = steps * ((to - tilt) * step.mean(to) - step.log_moment(to) + here)
+        return rate + math.log(SMALLEST_RATE)
+
+    scale = math.log(step.deviation(tilt) * math.sqrt(steps) + step.spacing)
+    low, high = -scale - 5, -scale + 5
+    if missing(high) < 0 or missing(low) > 0:  # the tail ends before, as where a step's loss is bounded
+        return tilt
+    return tilt + sign * math.exp(brentq(missing, low, high, xtol=0.05))
 
 
 def _regret(alphas: np.ndarray, betas: np.ndarray, mu: float) -> float:
