@@ -91,13 +91,27 @@ def describe(config: Path, arch: str, variant: str, dataset: str) -> None:
 
 
 def epsilon(config: Path, noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> None:
-    if not (noise_multiplier >= 0 and 0 < sample_rate <= 1 and steps >= 0 and 0 < delta < 1):
-        raise BenchError("expected: noise multiplier >= 0, sample rate in (0, 1], steps >= 0, delta in (0, 1)")
-
     from bench.dp import accounting
 
+    spent, found, refused = (noise_multiplier, sample_rate, steps, delta), {}, {}
     for name, accountant in accounting.ACCOUNTANTS.items():
-        print(f"{name.upper()}  epsilon {accountant(noise_multiplier, sample_rate, steps, delta):.8f}  delta {delta:g}")
+        try:
+            found[name] = accountant(*spent)
+        except accounting.Beyond as error:
+            refused[name] = error
+    if not found:
+        raise BenchError("; ".join(str(error) for error in refused.values()))
+    for name, value in found.items():
+        print(f"{name.upper()}  epsilon {value:.8f}  delta {delta:g}")
+    for error in refused.values():
+        print(error)
+    smallest = min(found, key=found.get)
+    if len(set(found.values())) > 1:
+        print(f"Both are upper bounds, so the smaller counts: epsilon {found[smallest]:.8f}, by {smallest.upper()}.")
+    if "pld" in found:
+        more = accounting.ledger(*spent)
+        print(f"mu of Gaussian DP {more['mu']:.4f}, regret {more['mu_regret']:.4f}")
+        print(f"Any membership test with 1 % false positives detects at most {100 * more['tpr_at_1_percent_fpr']:.2f} %.")
 
 
 def dataset(config: Path, name: str, out: Path | None) -> None:
@@ -115,9 +129,13 @@ def calibrate(config: Path, recipe: str, epsilon: float, out: Path | None) -> No
             f"no study trains recipe {recipe!r} at epsilon {spec.epsilon_text(epsilon)}; see `{command('check')}`"
         )
 
+    from bench.dp.accounting import word_on_delta
     from bench.training.recipe import noise_of
 
     size = len(_load(content, candidates[0].recipe["dataset"]).train_labels)
+    word = word_on_delta(candidates[0].recipe["delta"], size)
+    if word:
+        print(f"recipe {recipe}: {word}", file=sys.stderr)
     _write(noise_of(candidates[0], size), out)
 
 

@@ -201,8 +201,9 @@ verb(
 verb(
     "Look up",
     "epsilon",
-    "Print the epsilon that a training run spends, by RDP and PLD accounting.",
-    option("--noise-multiplier", type=float, required=True, metavar="S", help="Noise std over clip norm."),
+    "Print what a training run spends: epsilon by RDP and PLD accounting, mu of Gaussian DP, and what a membership test "
+    "detects at most.",
+    option("--noise-multiplier", type=float, required=True, metavar="S", help="Noise std over clip norm; 0 is no noise."),
     option("--sample-rate", type=Rate(), required=True, metavar="Q", help="A number or a fraction like 1/49."),
     option("--steps", type=int, required=True, metavar="T", help="Optimiser steps, empty batches included."),
     option("--delta", type=float, required=True, metavar="D", help="E.g. 1e-5."),

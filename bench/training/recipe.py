@@ -36,9 +36,8 @@ def noise_of(run: Run, train_size: int) -> dict:
 
 
 def privacy_of(recipe: dict, rate: float, sigma: float, steps: int) -> dict:
-    """What `steps` steps at noise multiplier `sigma` spend by both accountants."""
-    spent = (sigma, rate, steps, recipe["delta"])
-    return {"epsilon_rdp": accounting.epsilon_rdp(*spent), "epsilon_pld": accounting.epsilon_pld(*spent)}
+    """What `steps` steps at noise multiplier `sigma` spend: epsilon by both accountants, mu, its regret, a detection rate."""
+    return accounting.ledger(sigma, rate, steps, recipe["delta"])
 
 
 def set_precision(precision: str, network: torch.nn.Module, device: torch.device) -> None:
