@@ -172,6 +172,11 @@ def _recipe_problems(place: str, recipe: dict, config: dict) -> list[str]:
         ]
     if recipe["schedule"] == "plateau-on-test-loss" and "warmup" in recipe:
         problems.append(f"{place}.warmup: the plateau schedule has no warm-up; remove warmup or choose another schedule")
+    elif recipe.get("warmup", 0) >= recipe["steps"]:
+        problems.append(
+            f"{place}.warmup: {recipe['warmup']} steps of {recipe['steps']}: the learning rate would never be reached for a "
+            "step; choose less than steps"
+        )
     for key in recipe.get("noise_multipliers", {}):
         try:
             float(key)

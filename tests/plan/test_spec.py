@@ -164,6 +164,7 @@ def test_batch_norm_may_train_without_privacy(shipped):
         ({"budget": "proxy"}, "proxy_for_batch_size belongs to budget: proxy"),
         ({"proxy_for_batch_size": 4096}, "proxy_for_batch_size belongs to budget: proxy"),
         ({"views": 4}, "recipes.digits.views: without augmentation it changes nothing"),
+        ({"warmup": 80}, "recipes.digits.warmup: 80 steps of 80: the learning rate would never be reached for a step"),
         ({"schedule": "plateau-on-test-loss", "warmup": 5}, "recipes.digits.warmup: the plateau schedule has no warm-up"),
         (
             {"budget": "as-published", "noise_multipliers": {"8": 1.0}},
