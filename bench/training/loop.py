@@ -16,6 +16,9 @@ from bench.training.checkpoint import Checkpoint
 from bench.training.trainer import Trainer, evaluate
 
 WATCH_EVERY = 0.5  # seconds
+# Epsilon is that of a number of steps fixed beforehand. (What diverges is what the mechanism gave and its loss on the test
+# split: the epsilon of all planned steps covers that stop, the one of the steps taken does not; Rogers et al. 2016.)
+UNCOVERED = "; the stop depends on what was trained, which the epsilon of these steps does not cover"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict:
-    """Trains `run` and returns its record, provenance aside. A run that meets inf or NaN is recorded as diverged.
+    """Trains `run` and returns its record, provenance aside. One whose weights or test loss become inf or NaN has diverged.
 
     With a checkpoint the run goes on where it was stopped and ends in the same numbers (on a CPU; on a GPU up to kernels
     that add in varying order). It saves its state every `checkpoint_minutes`, and when `stop()`, asked after every step,
@@ -83,7 +86,7 @@ def train(
                 if stopping:
                     raise Stopped(f"stopped after step {trainer.step} of {steps}; the same command goes on from there")
     except NonFiniteGradient as error:
-        status, reason = "diverged", f"step {trainer.step}: {error}"
+        status, reason = "diverged", f"step {trainer.step}: {error}{UNCOVERED if trainer.private else ''}"
     trainer.seconds = time.perf_counter() - start
     record = _record(trainer, status, reason, machine)
     record["cost"]["resumed_at_step"] = resumed_at
@@ -117,6 +120,7 @@ def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) ->
             "delta": run.recipe["delta"],
             "sampling": "poisson",
             "adjacency": "add-or-remove-one",
+            "nonfinite_samples": trainer.measurements.nonfinite,  # each added zero, every time it was drawn
             "proxy": run.recipe["budget"] == "proxy",
             **recipe.privacy_of(run.recipe, trainer.rate, trainer.optimizer.noise_multiplier, trainer.step),
         },

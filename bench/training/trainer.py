@@ -18,8 +18,10 @@ from bench.machine import forget_peak_memory, uses_gpu
 from bench.plan.spec import Run
 from bench.training import recipe, scale_mixing
 from bench.training.averaging import Average
+from bench.training.measurements import Measurements, rounded
 
 TEST_BATCH = 1000
+CURVE_DIGITS = 6  # significant ones, of losses and epsilons: a record has many
 SCALE_MIXING_IMAGES = 512
 CPU_IMAGES = 128  # in memory at once
 # (arch, views) -> samples that fitted into this process' GPU, where more did not
@@ -68,6 +70,7 @@ class Trainer:
         )
         self.schedule = recipe.make_schedule(run, self.optimizer.original_optimizer)
         self.engine = (ENGINES[machine["engine"]] if self.private else NotPrivate)(self.network, self.optimizer)
+        self.measurements = Measurements(self.network, self.optimizer)
         self.average = Average(parameters, run.setting("ema")) if run.setting("ema") else None
         self.physical = self._first_physical_batch(machine["physical_batch"])
         self.step = self.images = self.since = 0  # steps taken, images seen, of them since the last evaluation
@@ -83,7 +86,7 @@ class Trainer:
         return max(1, (CPU_IMAGES if images == "auto" else images) // self.run.setting("views"))
 
     def take_step(self) -> None:
-        """One step on one Poisson batch; NonFiniteGradient leaves the model as it was."""
+        """One step on one Poisson batch; NonFiniteGradient, of a run that does not clip, leaves the model as it was."""
         self.step += 1
         self.network.train()
         batch = poisson_batch(self.train_size, self.rate, self.generators["batches"])
@@ -92,6 +95,7 @@ class Trainer:
             draws = augment.draw(len(batch), self.run.setting("views"), self.generators["augmentation"])
         loss = self._accumulate(batch, draws)
         self.optimizer.finish_step()
+        self.measurements.add()
         self.images, self.since = self.images + len(batch), self.since + len(batch)
         self.loss += loss
         if self.recipe["schedule"] != "plateau-on-test-loss":
@@ -141,8 +145,9 @@ class Trainer:
             raise NonFiniteGradient("the test loss is not finite")
         if self.recipe["schedule"] == "plateau-on-test-loss":
             self.schedule.step(loss)
-        point = {"step": self.step, "epsilon_rdp": self.epsilon, "train_loss": self.train_loss, "test_loss": loss}
-        self.curve.append(point | {"accuracy": accuracy})
+        point = {"epsilon_rdp": self.epsilon, "train_loss": self.train_loss, "test_loss": loss}
+        point = {"step": self.step} | {key: rounded(value, CURVE_DIGITS) for key, value in point.items()}
+        self.curve.append(point | {"accuracy": accuracy} | self.measurements.point())
         self.loss.zero_()
         self.since = 0
         return self.curve[-1]
@@ -159,7 +164,8 @@ class Trainer:
 
     @property
     def train_loss(self) -> float:
-        return self.loss.item() / max(self.since, 1)
+        """Mean over the samples since the last evaluation, those without a finite gradient left out."""
+        return self.loss.item() / max(self.since - self.measurements.since, 1)
 
     def state(self) -> dict:
         """All that the next step depends on; what is spent follows from noise multiplier, rate and `step`."""
@@ -170,6 +176,7 @@ class Trainer:
             "average": self.average.average if self.average else None,
             "generators": {purpose: source.get_state() for purpose, source in self.generators.items()},
             "loss": self.loss,
+            "measurements": self.measurements.state(),
             **{key: getattr(self, key) for key in ("step", "images", "since", "seconds", "curve", "physical")},
         }
 
@@ -182,6 +189,7 @@ class Trainer:
         for purpose, source in self.generators.items():
             source.set_state(state["generators"][purpose])
         self.loss.copy_(state["loss"])
+        self.measurements.restore(state["measurements"])
         for key in ("step", "images", "since", "seconds", "curve", "physical"):
             setattr(self, key, state[key])
 
