@@ -22,7 +22,7 @@ from bench.training.measurements import Measurements, rounded
 
 TEST_BATCH = 1000
 CURVE_DIGITS = 6  # significant ones, of losses and epsilons: a record has many
-SCALE_MIXING_IMAGES = 512
+SCALE_MIXING_IMAGES, SCALE_MIXING_BATCH = 1000, 250
 CPU_IMAGES = 128  # in memory at once
 # (arch, views) -> samples that fitted into this process' GPU, where more did not
 FITS: dict[tuple[str, int], int] = {}
@@ -153,9 +153,10 @@ class Trainer:
         return self.curve[-1]
 
     def scale_mixing(self) -> list[dict]:
-        images = self.dataset.normalise(self.dataset.test_images[:SCALE_MIXING_IMAGES])
+        """Of the first test images, by the averaged weights where the recipe has them."""
+        images = self.dataset.test_images[:SCALE_MIXING_IMAGES].split(SCALE_MIXING_BATCH)
         with self.average.in_place() if self.average else contextlib.nullcontext():
-            return scale_mixing.measure(self.network, images)
+            return scale_mixing.measure(self.network, map(self.dataset.normalise, images))
 
     @property
     def epsilon(self) -> float:
