@@ -101,7 +101,7 @@ class Trainer:
         if self.recipe["schedule"] != "plateau-on-test-loss":
             self.schedule.step()
         if self.average:
-            self.average.update(self.step - 1)
+            self.average.update(self.step)
 
     def _accumulate(self, batch: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
         """Loss sum of the logical batch, its gradients clipped and summed in physical batches that fit into the memory."""

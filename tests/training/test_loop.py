@@ -277,7 +277,7 @@ def test_the_average_is_what_is_evaluated(tiny):
     averaged = trainer.Trainer(dataclasses.replace(run, recipe=run.recipe | {"ema": 0.5}), dataset, 1.5, MACHINE)
     p, q = (next(t.network.parameters()) for t in (plain, averaged))
     expected = p.detach().clone()
-    for t in range(5):
+    for t in range(1, 6):
         plain.take_step()
         averaged.take_step()
         m = min(0.5, (1 + t) / (10 + t))
