@@ -10,7 +10,7 @@ import torch
 from bench.data import Dataset
 from bench.dp.optimizer import NonFiniteGradient
 from bench.machine import describe, peak_memory_mb
-from bench.plan.spec import Run
+from bench.plan.spec import Run, why_not_private
 from bench.training import recipe
 from bench.training.checkpoint import Checkpoint
 from bench.training.trainer import Trainer, evaluate
@@ -86,11 +86,16 @@ def train(
                 if stopping:
                     raise Stopped(f"stopped after step {trainer.step} of {steps}; the same command goes on from there")
     except NonFiniteGradient as error:
-        status, reason = "diverged", f"step {trainer.step}: {error}{UNCOVERED if trainer.private else ''}"
+        status, reason = "diverged", f"step {trainer.step}: {error}{UNCOVERED if private(run) else ''}"
     trainer.seconds = time.perf_counter() - start
     record = _record(trainer, status, reason, machine)
     record["cost"]["resumed_at_step"] = resumed_at
     return record
+
+
+def private(run: Run) -> bool:
+    """Whether the run keeps an epsilon."""
+    return math.isfinite(run.epsilon) and why_not_private(run.recipe) is None
 
 
 def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) -> dict:
@@ -116,12 +121,12 @@ def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) ->
             "sample_rate": trainer.rate,
             "steps": trainer.step,
             "train_size": trainer.train_size,
-            "clip_norm": run.recipe["clip_norm"] if trainer.private else math.inf,
+            "clip_norm": run.recipe["clip_norm"] if trainer.clips else math.inf,
             "delta": run.recipe["delta"],
             "sampling": "poisson",
             "adjacency": "add-or-remove-one",
             "nonfinite_samples": trainer.measurements.nonfinite,  # each added zero, every time it was drawn
-            "proxy": run.recipe["budget"] == "proxy",
+            "private": private(run),
             **recipe.privacy_of(run.recipe, trainer.rate, trainer.optimizer.noise_multiplier, trainer.step),
         },
         "data": dataset.describe(),
@@ -133,7 +138,7 @@ def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) ->
         },
         "machine": describe(
             trainer.device,
-            machine | {"physical_batch": trainer.physical} | ({} if trainer.private else {"engine": "not-private"}),
+            machine | {"physical_batch": trainer.physical} | ({} if trainer.clips else {"engine": "not-private"}),
         ),
     }
 

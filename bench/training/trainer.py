@@ -47,7 +47,8 @@ class Trainer:
         torch.set_num_threads(machine["threads"])
         forget_peak_memory()
         self.run, self.recipe, self.device = run, run.recipe, device_of(machine)
-        self.private = math.isfinite(run.epsilon)
+        self.private = math.isfinite(run.epsilon)  # in name; `mechanism` may take it apart
+        self.clips = self.private and run.setting("mechanism")["clip"]
         self.dataset = dataset.to(self.device)
         self.train_size, shape = len(dataset.train_labels), tuple(dataset.train_images.shape[1:])
         self.rate = recipe.sample_rate(run.recipe, self.train_size)
@@ -69,7 +70,7 @@ class Trainer:
             generator=self.generators["noise"],
         )
         self.schedule = recipe.make_schedule(run, self.optimizer.original_optimizer)
-        self.engine = (ENGINES[machine["engine"]] if self.private else NotPrivate)(self.network, self.optimizer)
+        self.engine = (ENGINES[machine["engine"]] if self.clips else NotPrivate)(self.network, self.optimizer)
         self.measurements = Measurements(self.network, self.optimizer)
         self.average = Average(parameters, run.setting("ema")) if run.setting("ema") else None
         self.physical = self._first_physical_batch(machine["physical_batch"])
@@ -160,7 +161,9 @@ class Trainer:
 
     @property
     def epsilon(self) -> float:
-        """Spent so far, by RDP."""
+        """Spent so far, by RDP; inf where nothing is clipped."""
+        if not self.clips:
+            return math.inf
         return accounting.epsilon_rdp(self.optimizer.noise_multiplier, self.rate, self.step, self.recipe["delta"])
 
     @property
