@@ -2,7 +2,7 @@
 
 import math
 
-from bench.plan.spec import Norm, Run, epsilon_text
+from bench.plan.spec import Norm, Run, epsilon_text, mechanism
 
 SITES = {
     "skip": "on the skip connection",
@@ -53,6 +53,10 @@ def _privacy(run: Run) -> str:
     if math.isinf(run.epsilon):
         return "none: epsilon inf, no clipping and no noise"
     epsilon = f"epsilon {epsilon_text(run.epsilon)} at delta {recipe['delta']:g}, clip norm {recipe['clip_norm']:g}"
+    parts = mechanism(recipe)
+    if not all(parts.values()):
+        kept, gone = ("noise", "clipping") if parts["noise"] else ("clipping", "noise")
+        return f"NOT PRIVATE: {kept} without {gone}; nominal {epsilon}"
     return {
         "calibrated": f"{epsilon}, noise found with the {recipe['accountant'].upper()} accountant",
         "as-published": f"{epsilon} as published, with the published noise; what it spends is computed",

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from bench.dp.layer_rules import RULES, GramRule
-from bench.dp.optimizer import Optimizer, sample_losses
+from bench.dp.layer_rules import RULES, GramRule, remove
+from bench.dp.optimizer import Optimizer, loss_sum, sample_losses, squared_norms
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,16 @@ class Fast:
         tape = _Tape(len(images))
         anchor = torch.zeros((), device=images.device, dtype=images.dtype, requires_grad=True)
         with _recording(self.layers, tape, anchor):
-            loss = sample_losses(self.network, images, labels, mask).sum()
-        torch.autograd.grad(loss, anchor)
+            losses = sample_losses(self.network, images, labels, mask)
+        torch.autograd.grad(losses.sum(), anchor)
         with (
             _float32(),
             torch.no_grad(),
         ):  # the weights are in the sums' arithmetic: a graph would keep every batch until the step
-            norms = tape.squared_norms().sqrt()  # (n,)
-            factors = (self.optimizer.max_grad_norm / (norms + 1e-6)).clamp(max=1.0)
-            # a norm that overflows would silently drop its sample; NaN makes `finish_step` refuse the sum
-            factors = torch.where(torch.isfinite(norms), factors, torch.nan)
+            factors = self.optimizer.clip_factors(tape.squared_norms(), mask)
             for p, total in tape.weighted_sums(factors):
                 p.summed_grad += total
-        return loss.detach()
+        return loss_sum(losses, factors)
 
 
 class _Tape:
@@ -91,14 +88,16 @@ class _Tape:
             self.kept[p] = self.kept[p] + gradients if p in self.kept else gradients
 
     def squared_norms(self) -> torch.Tensor:
-        kept = [torch.linalg.vector_norm(g.reshape(self.n, -1), dim=1) ** 2 for g in self.kept.values()]
-        return torch.stack([*self.norms, *kept]).sum(0)
+        """(n,) over all parameters, float64."""
+        kept = [squared_norms(g) for g in self.kept.values()]
+        return torch.stack([*self.norms, *kept]).double().sum(0)
 
     def weighted_sums(self, factors: torch.Tensor) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
-        """(parameter, sum_i factors_i g_i) of every parameter; releases what it has used."""
+        """(parameter, sum_i factors_i g_i) of every parameter, over factors that are not 0; releases what it has used."""
         while self.kept:
             p, gradients = self.kept.popitem()
-            yield p, (factors @ gradients.reshape(self.n, -1)).view_as(p)
+            gradients = remove(gradients.reshape(self.n, -1), factors, in_place=True)
+            yield p, (factors @ gradients).view_as(p)
         while self.later:
             rule, use = self.later.pop()
             yield from rule.weighted_sum(use.layer, *use.exact(), factors)

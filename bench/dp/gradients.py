@@ -2,7 +2,8 @@
 
 An engine adds, into `p.summed_grad` of every parameter, sum_i min(1, C / (||g_i|| + 1e-6)) g_i over the samples i of the
 batch, g_i being the gradient of sample i's loss, the mean over its K views (Abadi et al. 2016, algorithm 1; De et al. 2022,
-section 3.2, for the views). The 1e-6 is Opacus'. All engines feed the same optimiser, `bench.dp.optimizer.Optimizer`.
+section 3.2, for the views). The 1e-6 is Opacus'. A sample whose gradient holds inf or NaN adds nothing and changes nothing
+of what the others add. All engines feed the same optimiser, `bench.dp.optimizer.Optimizer`, which gives the factors.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from torch import nn
 from torch.nn.functional import unfold
 
 from bench.dp.fast import Fast
-from bench.dp.optimizer import Optimizer, sample_losses
+from bench.dp.layer_rules import remove
+from bench.dp.optimizer import Optimizer, loss_sum, sample_losses, squared_norms
 from bench.layers import Scalar, WSConv2d
 
 
@@ -22,15 +24,19 @@ class Engine(Protocol):
     def accumulate(self, images: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Adds the clipped gradients of normalised images (n, K, C, S, S), n >= 1, with labels (n,); returns the loss sum.
 
-        `mask` as in `sample_losses`. Raises NonFiniteGradient, now or in `Optimizer.finish_step`, for inf or NaN.
+        `mask` as in `sample_losses`. The losses of samples that add nothing are not in the sum.
         """
 
 
 class NotPrivate:
-    """Plain gradient sums for epsilon inf, where nothing is clipped: what every engine gives with C = inf."""
+    """Plain gradient sums for epsilon inf, where nothing is clipped: what every engine gives with C = inf.
+
+    Samples are not told apart, so that inf or NaN in one of them makes `Optimizer.finish_step` raise NonFiniteGradient.
+    """
 
     def __init__(self, network: nn.Module, optimizer: Optimizer):
         self.network, self.optimizer = network, optimizer
+        optimizer.clips = False
 
     def accumulate(self, images, labels, mask=None) -> torch.Tensor:
         loss = sample_losses(self.network, images, labels, mask).sum()
@@ -49,14 +55,17 @@ class OpacusHooks:
 
     def accumulate(self, images, labels, mask=None) -> torch.Tensor:
         # torch warns at every step when the first layer's full backward hook has no input gradient to give
-        loss = sample_losses(self.network, images.requires_grad_(), labels, mask).sum()
-        loss.backward()
-        for p in self.optimizer.params:  # (n * K, ...) per view -> (n, ...) per sample
-            p.grad_sample = p.grad_sample.unflatten(0, images.shape[:2]).sum(1)
-        self.optimizer.clip_and_accumulate()
-        for p in self.optimizer.params:
-            p.grad_sample = p.grad = None
-        return loss.detach()
+        losses = sample_losses(self.network, images.requires_grad_(), labels, mask)
+        losses.sum().backward()
+        with torch.no_grad():
+            params = self.optimizer.params
+            for p in params:  # (n * K, ...) per view -> (n, ...) per sample
+                p.grad_sample = p.grad_sample.unflatten(0, images.shape[:2]).sum(1)
+            factors = self.optimizer.clip_factors(torch.stack([squared_norms(p.grad_sample) for p in params]).sum(0), mask)
+            for p in params:
+                p.summed_grad += torch.einsum("n,n...->...", factors, remove(p.grad_sample, factors))
+                p.grad_sample = p.grad = None
+        return loss_sum(losses, factors)
 
 
 @register_grad_sampler(Scalar)

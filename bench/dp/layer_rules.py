@@ -2,7 +2,8 @@
 
 Everywhere n samples have K views each, the batch holds N = n K images, view by view within a sample, and a sample's gradient
 is the sum over its views of what autograd hands to the layer (the mean over views is in the loss). x is a layer's input,
-g the gradient of its output. Weighted sums are sum_i c_i g_i for clip factors c (n,).
+g the gradient of its output. Weighted sums are sum_i c_i g_i for clip factors c (n,), over the samples whose factor is not
+0: the others may hold inf or NaN. No rule lets such a sample touch another one's numbers.
 """
 
 import math
@@ -62,7 +63,7 @@ class GramRule(Rule):
 
     @abstractmethod
     def weighted_sum(self, layer: nn.Module, saved: Saved, g: torch.Tensor, factors: torch.Tensor) -> Gradients:
-        """(parameter, sum_i factors_i g_i) of each of the layer's parameters."""
+        """(parameter, sum_i factors_i g_i) of each of the layer's parameters, over the samples whose factor is not 0."""
 
 
 class ConvRule(GramRule):
@@ -106,7 +107,7 @@ class ConvRule(GramRule):
         return norms
 
     def weighted_sum(self, layer, saved, g, factors):
-        x, g = saved[0], weigh(g, factors)
+        x, g = remove(saved[0], factors), weigh(g, factors)
         yield layer.weight, _convolution_backward(layer, layer.weight, x, g, (False, True))[1]
         if layer.bias is not None:
             yield layer.bias, g.sum((0, 2, 3))
@@ -191,8 +192,8 @@ class LinearRule(GramRule):
         return (inputs * outputs).flatten(1).sum(1)
 
     def weighted_sum(self, layer, saved, g, factors):
-        g = weigh(g, factors)
-        yield layer.weight, g.mT @ saved[0]
+        x, g = remove(saved[0], factors), weigh(g, factors)
+        yield layer.weight, g.mT @ x
         if layer.bias is not None:
             yield layer.bias, g.sum(0)
 
@@ -247,8 +248,21 @@ class ScalarRule(Rule):
 
 
 def weigh(g: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """g (n * K, ...) times its sample's factor (n,)."""
-    return g * factors.repeat_interleave(len(g) // len(factors)).view(-1, *[1] * (g.dim() - 1))
+    """g (n * K, ...) times its sample's factor (n,), zero where that is 0."""
+    return remove(g * _spread(factors, g), factors, in_place=True)
+
+
+def remove(x: torch.Tensor, factors: torch.Tensor, *, in_place: bool = False) -> torch.Tensor:
+    """x (n * K, ...) with zeros for the samples of factor 0: they may hold inf or NaN, which times 0 is NaN."""
+    gone = factors == 0
+    if gone.device.type == "cpu" and not gone.any():  # a GPU would have to be waited for
+        return x
+    return (x.masked_fill_ if in_place else x.masked_fill)(_spread(gone, x), 0)
+
+
+def _spread(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Values (n,), of each sample of x (n * K, ...), to be combined with x: (n * K, 1, ...)."""
+    return values.repeat_interleave(len(x) // len(values)).view(-1, *[1] * (x.dim() - 1))
 
 
 def per_sample_weight(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:

@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from bench.plan.spec import RECIPE_DEFAULTS, epsilon_text
+from bench.plan.spec import RECIPE_DEFAULTS, epsilon_text, why_not_private
 
 
 def frame(records: list[dict]) -> pd.DataFrame:
@@ -38,7 +38,9 @@ COLUMNS = {
     "loss": lambda r: r["result"]["loss"],
     "best_epoch_accuracy": lambda r: r["result"]["best_epoch_accuracy"],
     "test_split_steers": lambda r: r["result"]["test_split_steers"],
-    "budget": lambda r: r["run"]["recipe"]["budget"],  # of `proxy` runs the epsilon is nominal: they are not private
+    "budget": lambda r: r["run"]["recipe"]["budget"],
+    # whether the run keeps an epsilon; where not, a finite one is nominal
+    "private": lambda r: math.isfinite(float(r["run"]["epsilon"])) and why_not_private(r["run"]["recipe"]) is None,
     "epsilon_rdp": lambda r: _number(r["privacy"]["epsilon_rdp"]),
     "epsilon_pld": lambda r: _number(r["privacy"]["epsilon_pld"]),
     "delta": lambda r: r["privacy"]["delta"],

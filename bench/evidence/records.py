@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import re
 from pathlib import Path
 
 from bench import BenchError
@@ -15,8 +16,11 @@ SECTIONS = ("run", "result", "curve", "privacy", "data", "model", "cost", "machi
 
 
 def write(record: dict, path: Path) -> None:
-    """Writes by rename, so that a record exists whole or not at all."""
-    write_text(json.dumps({"format": FORMAT} | _finite(record), indent=1, sort_keys=True) + "\n", path)
+    """Writes by rename, so that a record exists whole or not at all; a point of the curve and the like is one line."""
+    text = json.dumps({"format": FORMAT} | _finite(record), indent=1, sort_keys=True)
+    # line breaks are between the parts of JSON, never within one
+    text = re.sub(r"(?<=[\[{])\n {3,}|\n {2,}(?=[\]}])", "", text)
+    write_text(re.sub(r"\n {3,}", " ", text) + "\n", path)
 
 
 def write_text(text: str, path: Path) -> None:

@@ -85,6 +85,7 @@ def summarise(runs: pd.DataFrame, study: str, against: str = "baseline") -> pd.D
             row |= {"against": against} | paired(accuracy, other.set_index("seed")["accuracy"].astype(float))
         row |= {
             "budget": group["budget"].iloc[0],
+            "private": bool(group["private"].all()),
             "epsilon_rdp": group["epsilon_rdp"].max(),
             "epsilon_pld": group["epsilon_pld"].max(),
             "noise_multiplier": group["noise_multiplier"].max(),
@@ -102,6 +103,6 @@ def summarise(runs: pd.DataFrame, study: str, against: str = "baseline") -> pd.D
 SUMMARY_COLUMNS = [
     "study", *ARM, "n", "diverged", "mean", "sd", "low", "high", "best_epoch_mean", "without_average_mean",
     "against", "difference_n", "difference", "difference_low", "difference_high", "correlation", "pairing_gain",
-    "budget", "epsilon_rdp", "epsilon_pld", "noise_multiplier", "parameters", "seconds", "images_per_second",
+    "budget", "private", "epsilon_rdp", "epsilon_pld", "noise_multiplier", "parameters", "seconds", "images_per_second",
     "dataset", "device", "test_split_steers",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""ResNet-9 as in the authors' code: mrchntia/ScaleNorm b3c2465, image_classification/models/resnet9.py."""
+"""ResNet-9 as in the authors' code: mrchntia/ScaleNorm b3c2465, image_classification/resnet9.py."""
 
 import torch
 from torch import nn

@@ -8,7 +8,7 @@ from typing import Any
 from bench import BenchError
 from bench.plan.config import did_you_mean, merge
 from bench.plan.families import FAMILIES, Family
-from bench.plan.spec import RECIPE_DEFAULTS, Model, Norm, Run, Study, epsilon_text
+from bench.plan.spec import RECIPE_DEFAULTS, Model, Norm, Run, Study, epsilon_text, mechanism, why_not_private
 
 # As torch.optim names them; a test compares this table with torch's signatures.
 OPTIMIZER_ARGUMENTS = {
@@ -113,7 +113,9 @@ def recipes_of(study: dict) -> list[str]:
 def _runs(place: str, study: dict, recipe_name: str, config: dict) -> tuple[list[Run], list[str]]:
     problems: list[str] = []
     runs: list[Run] = []
-    recipe = {k: v for k, v in config["recipes"][recipe_name].items() if k not in RECIPE_DEFAULTS or v != RECIPE_DEFAULTS[k]}
+    recipe = config["recipes"][recipe_name]
+    recipe = recipe | {"mechanism": mechanism(recipe)}
+    recipe = {k: v for k, v in recipe.items() if k not in RECIPE_DEFAULTS or v != RECIPE_DEFAULTS[k]}
     dataset = config["datasets"].get(recipe["dataset"], {})
     identity = {"name": recipe["dataset"]} | {key: value for key, value in dataset.items() if key != "path"}
     seeds = range(study["seeds"]) if isinstance(study["seeds"], int) else study["seeds"]
@@ -147,6 +149,11 @@ def _runs(place: str, study: dict, recipe_name: str, config: dict) -> tuple[list
                             model=model,
                         )
                     )
+    if "mechanism" in recipe and math.inf in study["epsilons"]:
+        problems.append(
+            f"{place}.epsilons: inf: nothing is clipped or noised there, so the mechanism of recipe {recipe_name} changes "
+            "nothing; remove .inf here, and train it with a recipe that leaves mechanism out"
+        )
     if recipe["budget"] == "as-published":
         published = {epsilon_text(float(key)) for key in recipe.get("noise_multipliers", {})}
         for epsilon in study["epsilons"]:
@@ -164,6 +171,10 @@ def _recipe_problems(place: str, recipe: dict, config: dict) -> list[str]:
         problems.append(f"{place}: noise_multipliers belong to budget: as-published, and to no other")
     if (recipe["budget"] == "proxy") != ("proxy_for_batch_size" in recipe):
         problems.append(f"{place}: proxy_for_batch_size belongs to budget: proxy, and to no other")
+    if not any(mechanism(recipe).values()):
+        problems.append(
+            f"{place}.mechanism: neither clipping nor noise is what epsilon .inf means; use that, or leave one of them true"
+        )
     if recipe["augmentation"] == "none":
         problems += [
             f"{place}.{key}: without augmentation it changes nothing; set augmentation: crop-flip or remove {key}"
@@ -172,6 +183,11 @@ def _recipe_problems(place: str, recipe: dict, config: dict) -> list[str]:
         ]
     if recipe["schedule"] == "plateau-on-test-loss" and "warmup" in recipe:
         problems.append(f"{place}.warmup: the plateau schedule has no warm-up; remove warmup or choose another schedule")
+    elif recipe.get("warmup", 0) >= recipe["steps"]:
+        problems.append(
+            f"{place}.warmup: {recipe['warmup']} steps of {recipe['steps']}: the learning rate would never be reached for a "
+            "step; choose less than steps"
+        )
     for key in recipe.get("noise_multipliers", {}):
         try:
             float(key)
@@ -195,11 +211,10 @@ def _claim_problems(place: str, claim: dict, config: dict) -> list[str]:
     if len(recipes) > 1 and "recipe" not in claim:
         problems.append(f"{place}.recipe: study {claim['study']} has several; name one of {', '.join(recipes)}")
     problems += _unknown(f"{place}.recipe", [claim.get("recipe", recipes[0])], recipes, "recipe of its study")
-    budget = config["recipes"].get(claim.get("recipe", recipes[0]), {}).get("budget")
-    if budget == "proxy":
-        problems.append(
-            f"{place}.recipe: its runs are not private (budget: proxy), so they decide no claim about private ones"
-        )
+    recipe = config["recipes"].get(claim.get("recipe", recipes[0]))
+    why = why_not_private(recipe) if recipe else None
+    if why:
+        problems.append(f"{place}.recipe: its runs are not private ({why}), so they decide no claim about private ones")
     problems += _unknown(f"{place}.arch", [claim["arch"]], study["archs"], "arch of its study")
     for key in ("variant", "against"):
         problems += _unknown(f"{place}.{key}", [claim[key]], study["variants"], "variant of its study")

@@ -50,7 +50,24 @@ RECIPE_DEFAULTS = {
     "warmup": 0,  # steps
     "ema": None,  # decay of the average of the weights that is evaluated
     "precision": "float32",
+    "mechanism": {"clip": True, "noise": True},  # without either a run is not private: it says where the loss comes from
 }
+
+
+def mechanism(recipe: dict) -> dict:
+    """Whether the recipe clips and adds noise, {clip, noise}."""
+    return RECIPE_DEFAULTS["mechanism"] | recipe.get("mechanism", {})
+
+
+def why_not_private(recipe: dict) -> str | None:
+    """The keys by which runs of this recipe do not keep the epsilon that they name; None where they keep it.
+
+    (Epsilon inf names none. Everything that marks runs as not private asks here.)
+    """
+    if recipe["budget"] == "proxy":
+        return "budget: proxy"
+    missing = [f"{part}: false" for part, present in mechanism(recipe).items() if not present]
+    return f"mechanism: {{{', '.join(missing)}}}" if missing else None
 
 
 @dataclass(frozen=True, kw_only=True)

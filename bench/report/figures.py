@@ -104,7 +104,7 @@ def paired_seeds(runs: pd.DataFrame, against: str = "baseline") -> pd.DataFrame:
 def curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
     """Test accuracy over steps: thin seeds, thick means.
 
-    `points` are rows (recipe, arch, variant, epsilon, seed, budget, step, accuracy).
+    `points` are rows (recipe, arch, variant, epsilon, seed, private, step, accuracy).
     """
     with matplotlib.rc_context(RC):
         figure, panels = _grid(points, height=2.4, sharex=True, sharey=True)
@@ -124,7 +124,7 @@ def curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
 
 
 def scale_mixing(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
-    """Standard deviation at the sites from rows (recipe, arch, variant, epsilon, seed, budget, block, skip, branch, sum).
+    """Standard deviation at the sites from rows (recipe, arch, variant, epsilon, seed, private, block, skip, branch, sum).
 
     A panel per block and epsilon, a line per variant: the wider skip and branch lie apart, the more the scales mix.
     """
@@ -184,8 +184,8 @@ def _grid(points: pd.DataFrame, *, height: float, by: Iterable[str] = NETWORK, *
             chosen = (points[by] == line).all(axis=1) & (points["epsilon"] == epsilon)
             names = [name for key, name in zip(by, line, strict=True) if key in told]
             label = "ε = ∞" if epsilon == "inf" else f"ε = {epsilon}"
-            proxy = (points.loc[chosen, "budget"] == "proxy").any()
-            axis.set_title(", ".join([*names, f"nominal {label}, not private" if proxy else label]), loc="left")
+            nominal = epsilon != "inf" and not points.loc[chosen, "private"].all()
+            axis.set_title(", ".join([*names, f"nominal {label}, not private" if nominal else label]), loc="left")
             axis.xaxis.set_major_locator(MaxNLocator(4 if len(epsilons) < 4 else 3))
             panels.append((points[chosen], axis))
     return figure, panels

@@ -93,7 +93,9 @@ def _setting(name: str, recipe: dict) -> str:
         augmentation = f"{recipe['augmentation']}, {recipe['padding']} padding"
     average = f"weights averaged, decay {recipe['ema']:g}" if recipe["ema"] else "weights not averaged"
     warmup = f"warm-up of {count(recipe['warmup'], 'step', 'steps')}" if recipe["warmup"] else "no warm-up"
-    return f"{name}: {views} ({augmentation}); {average}; {warmup}; {recipe['precision']}."
+    parts = spec.mechanism(recipe)
+    taken_apart = "".join(f"; no {part}" for part, name in (("clipping", "clip"), ("noise", "noise")) if not parts[name])
+    return f"{name}: {views} ({augmentation}); {average}; {warmup}; {recipe['precision']}{taken_apart}."
 
 
 def _parameters(record: dict) -> str:

@@ -110,7 +110,7 @@ def _template() -> jinja2.Template:
     filters = (formats.number, formats.interval, formats.significant, formats.duration, formats.listing)
     filters += (words.epsilon, words.seeds, words.mean_sd)
     environment.filters |= {function.__name__: function for function in filters}
-    environment.globals |= {function.__name__: function for function in (words.count, words.plural)}
+    environment.globals |= {function.__name__: function for function in (words.count, words.nominal, words.plural)}
     return environment.get_template("template.html")
 
 

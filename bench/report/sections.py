@@ -10,7 +10,7 @@ import pandas as pd
 from bench.evidence import columns
 from bench.evidence.claims import decide
 from bench.report.formats import NOTHING, significant
-from bench.report.studies import finished, proxies
+from bench.report.studies import finished, not_private
 from bench.report.words import STEERS, badges, count, epsilon, mean_sd, plural, seeds, unique
 
 MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
@@ -117,7 +117,7 @@ def _spent(row: dict) -> dict:
         "budget_name": row["budget"].replace("-", " "),
         "noise_multiplier": significant(row["noise_multiplier"], 4) if row["noise_multiplier"] else "0",
         "batch_size": f"{row['batch_size']:.6g}",
-        "clip_norm": f"{row['clip_norm']:g}" if private else "none",
+        "clip_norm": f"{row['clip_norm']:g}" if math.isfinite(row["clip_norm"]) else "none",
         "delta": significant(row["delta"], 1) if private else NOTHING,
     }
 
@@ -223,7 +223,7 @@ def _absent(study: dict) -> dict:
     return {
         "name": study["name"],
         "question": study["question"],
-        "proxy": bool(proxies(study["recipes"])),
+        "not_private": bool(not_private(study["recipes"])),
         "missing": f"{study['missing']['missing']} of {study['missing']['runs']}",
         "why": why,
         "commands": way_out.split("`")[1::2],

@@ -19,6 +19,7 @@ from bench.evidence import stats
 from bench.plan.config import did_you_mean
 from bench.plan.spec import Study
 from bench.report.formats import NOTHING, interval, number, significant
+from bench.report.words import nominal
 
 MARK = re.compile(r"<!-- (?:reference: (?P<name>[^\n]*?)|(?P<end>end)) -->")
 NONE = "No reference results yet."
@@ -102,7 +103,7 @@ def _summary(rows: pd.DataFrame) -> str:
         lines.append(
             [
                 *(row[column] for column in several),
-                f"{row['variant']} (**not private**)" if row["budget"] == "proxy" else row["variant"],
+                f"{row['variant']} (**not private**)" if nominal(row) else row["variant"],
                 _epsilon(row["epsilon"]),
                 f"{row['n']}{diverged}",
                 number(row["mean"]),
@@ -118,8 +119,9 @@ def _made_on(rows: pd.DataFrame) -> str:
     """Data and device, as every sentence about a result must name them."""
     steers = " The test split steers the schedule." if rows["test_split_steers"].any() else ""
     labels = {column: "; ".join(dict.fromkeys("; ".join(rows[column]).split("; "))) for column in ("dataset", "device")}
-    proxy = " Runs marked as not private have a nominal ε only." if (rows["budget"] == "proxy").any() else ""
-    return f"Data: {labels['dataset']}. Device: {labels['device']}. n: seeds; differences to the baseline.{steers}{proxy}"
+    marked = any(map(nominal, rows.to_dict("records")))
+    told = " Runs marked as not private have a nominal ε only." if marked else ""
+    return f"Data: {labels['dataset']}. Device: {labels['device']}. n: seeds; differences to the baseline.{steers}{told}"
 
 
 def _verdicts(claims: pd.DataFrame) -> str:

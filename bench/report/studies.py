@@ -1,6 +1,9 @@
 """What the page says about one study: its plan, its arms, its figures, from the records here and from our reference."""
 
 import json
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -10,10 +13,9 @@ from bench.evidence import columns, stats
 from bench.plan import spec
 from bench.report import figures
 from bench.report.formats import listing, number, significant
-from bench.report.words import NOT_PRIVATE, badges, count, epsilon, plural, steers, unique
+from bench.report.words import NOT_PRIVATE, badges, count, epsilon, nominal, plural, steers, unique
 
 IDENTITY = ["recipe", "arch", "variant", "epsilon", "seed"]
-BUDGETS = {"proxy": NOT_PRIVATE, "as-published": "as published, ε computed"}  # what is not calibrated is told
 
 
 def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, looks: dict) -> dict:
@@ -72,30 +74,45 @@ def finished(study: dict) -> str:
 
 
 def proxies(recipes: dict[str, dict]) -> list[str]:
-    """The names of the recipes that are not private."""
+    """The names of the recipes with the noise of a larger batch, to search learning rates."""
     return [name for name, recipe in recipes.items() if recipe["budget"] == "proxy"]
 
 
+def not_private(recipes: dict[str, dict]) -> list[str]:
+    """The names of the recipes that are not private."""
+    return [name for name, recipe in recipes.items() if spec.why_not_private(recipe)]
+
+
 def _not_private(recipes: dict[str, dict]) -> str | None:
-    found = len(proxies(recipes))
+    found = len(not_private(recipes))
     if found in (0, len(recipes)):
         return NOT_PRIVATE if found else None
     return f"{found} of {len(recipes)} recipes {plural(found, 'is', 'are')} {NOT_PRIVATE}"
 
 
 def _privacy(recipes: dict[str, dict], epsilons: list[str]) -> list[str]:
-    """Epsilons, deltas, and the budgets that are not calibrated, with the recipes that have them where not all do."""
+    """Epsilons, deltas, and what is not private or calibrated, with the recipes that have them where not all do."""
 
-    def sharing(key: str) -> dict:
-        values = sorted({recipe[key] for recipe in recipes.values()})
-        return {value: [name for name in sorted(recipes) if recipes[name][key] == value] for value in values}
+    def sharing(get: Callable[[dict], Any]) -> dict:
+        values = sorted({get(recipe) for recipe in recipes.values()})
+        return {value: [name for name in sorted(recipes) if get(recipes[name]) == value] for value in values}
 
     def names(group: list[str]) -> str:
         return f" ({listing(group)})" if len(group) < len(recipes) else ""
 
-    deltas = [f"δ = {significant(delta, 1)}{names(group)}" for delta, group in sharing("delta").items()]
-    budgets = [f"{BUDGETS[budget]}{names(group)}" for budget, group in sharing("budget").items() if budget in BUDGETS]
+    deltas = [f"δ = {significant(delta, 1)}{names(group)}" for delta, group in sharing(itemgetter("delta")).items()]
+    budgets = [f"{told}{names(group)}" for told, group in sharing(_budget).items() if told]
     return [f"ε = {', '.join(map(epsilon, epsilons))}", ", ".join(deltas), *budgets]
+
+
+def _budget(recipe: dict) -> str:
+    """What is told of a recipe's privacy; nothing of one that is calibrated and private."""
+    parts = spec.mechanism(recipe)
+    if not parts["clip"]:
+        return f"{NOT_PRIVATE}: nothing is clipped"
+    if not parts["noise"]:
+        return f"{NOT_PRIVATE}: no noise is added"
+    return {"proxy": NOT_PRIVATE, "as-published": "as published, ε computed"}.get(recipe["budget"], "")
 
 
 def _view(study: dict, origin: str, official: set[str]) -> dict:
@@ -123,10 +140,11 @@ def _arms(rows: list[dict], *, several_recipes: bool, several_archs: bool) -> di
     return {
         "several_recipes": several_recipes,
         "several_archs": several_archs,
-        "spent": any(row["budget"] != "calibrated" for row in rows),
+        "spent": any(row["budget"] != "calibrated" or nominal(row) for row in rows),
         "averaged": any(pd.notna(row["without_average_mean"]) for row in rows),
         "rows": [row | {"starts_group": i == 0 or groups[i] != groups[i - 1]} for i, row in enumerate(rows)],
         "proxies": unique(row["recipe"] for row in rows if row["budget"] == "proxy"),
+        "taken_apart": unique(row["recipe"] for row in rows if nominal(row) and row["budget"] != "proxy"),
         "intervals": len(known),
         "excludes_zero": [_arm(row, several_recipes=several_recipes, several_archs=several_archs) for row in clear],
     }
@@ -162,7 +180,7 @@ def _figures(study: str, here: list[dict], views: dict, looks: dict) -> dict[str
         points = []
         for record in here:
             if record["status"] == "completed":
-                keys = {key: value for key, value in columns.row(record).items() if key in (*IDENTITY, "budget")}
+                keys = {key: value for key, value in columns.row(record).items() if key in (*IDENTITY, "private")}
                 points += [keys | point for point in record[part]]
         if points:
             drawn[name] = draw(pd.DataFrame(points), looks, f"{study}-{name}")

@@ -10,6 +10,11 @@ NOT_PRIVATE = "not private"
 STEERS = "the test split steers the schedule"
 
 
+def nominal(row: dict) -> bool:
+    """Whether a table's row names a finite epsilon that its runs do not keep: it is then marked as not private."""
+    return row["epsilon"] != "inf" and not row["private"]
+
+
 def plural(n: int | str, one: str, many: str) -> str:
     return one if str(n) == "1" else many
 

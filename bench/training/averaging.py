@@ -9,7 +9,8 @@ import torch
 class Average:
     """Average of `parameters`, updated once a logical step: a <- m a + (1 - m) p, m = min(decay, (1 + t) / (10 + t)).
 
-    t counts the steps before this one (jax_privacy 9e935fc: the warm-up keeps the initial weights from lingering).
+    t counts the updates, this one included: 1 at the first, as in jax_privacy 9e935fc and TAN (facebookresearch/tan). The
+    warm-up keeps the initial weights from lingering.
     """
 
     def __init__(self, parameters: list[torch.nn.Parameter], decay: float):

@@ -10,12 +10,15 @@ import torch
 from bench.data import Dataset
 from bench.dp.optimizer import NonFiniteGradient
 from bench.machine import describe, peak_memory_mb
-from bench.plan.spec import Run
+from bench.plan.spec import Run, why_not_private
 from bench.training import recipe
 from bench.training.checkpoint import Checkpoint
 from bench.training.trainer import Trainer, evaluate
 
 WATCH_EVERY = 0.5  # seconds
+# Epsilon is that of a number of steps fixed beforehand. (What diverges is what the mechanism gave and its loss on the test
+# split: the epsilon of all planned steps covers that stop, the one of the steps taken does not; Rogers et al. 2016.)
+UNCOVERED = "; the stop depends on what was trained, which the epsilon of these steps does not cover"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict:
-    """Trains `run` and returns its record, provenance aside. A run that meets inf or NaN is recorded as diverged.
+    """Trains `run` and returns its record, provenance aside. One whose weights or test loss become inf or NaN has diverged.
 
     With a checkpoint the run goes on where it was stopped and ends in the same numbers (on a CPU; on a GPU up to kernels
     that add in varying order). It saves its state every `checkpoint_minutes`, and when `stop()`, asked after every step,
@@ -83,11 +86,16 @@ def train(
                 if stopping:
                     raise Stopped(f"stopped after step {trainer.step} of {steps}; the same command goes on from there")
     except NonFiniteGradient as error:
-        status, reason = "diverged", f"step {trainer.step}: {error}"
+        status, reason = "diverged", f"step {trainer.step}: {error}{UNCOVERED if private(run) else ''}"
     trainer.seconds = time.perf_counter() - start
     record = _record(trainer, status, reason, machine)
     record["cost"]["resumed_at_step"] = resumed_at
     return record
+
+
+def private(run: Run) -> bool:
+    """Whether the run keeps an epsilon."""
+    return math.isfinite(run.epsilon) and why_not_private(run.recipe) is None
 
 
 def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) -> dict:
@@ -113,11 +121,12 @@ def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) ->
             "sample_rate": trainer.rate,
             "steps": trainer.step,
             "train_size": trainer.train_size,
-            "clip_norm": run.recipe["clip_norm"] if trainer.private else math.inf,
+            "clip_norm": run.recipe["clip_norm"] if trainer.clips else math.inf,
             "delta": run.recipe["delta"],
             "sampling": "poisson",
             "adjacency": "add-or-remove-one",
-            "proxy": run.recipe["budget"] == "proxy",
+            "nonfinite_samples": trainer.measurements.nonfinite,  # each added zero, every time it was drawn
+            "private": private(run),
             **recipe.privacy_of(run.recipe, trainer.rate, trainer.optimizer.noise_multiplier, trainer.step),
         },
         "data": dataset.describe(),
@@ -129,7 +138,7 @@ def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) ->
         },
         "machine": describe(
             trainer.device,
-            machine | {"physical_batch": trainer.physical} | ({} if trainer.private else {"engine": "not-private"}),
+            machine | {"physical_batch": trainer.physical} | ({} if trainer.clips else {"engine": "not-private"}),
         ),
     }
 

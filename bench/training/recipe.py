@@ -6,7 +6,7 @@ import torch
 
 from bench import BenchError
 from bench.dp import accounting
-from bench.plan.spec import Run
+from bench.plan.spec import Run, mechanism
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "nadam": torch.optim.NAdam, "adam": torch.optim.Adam}
 
@@ -20,7 +20,10 @@ def sample_rate(recipe: dict, train_size: int, key: str = "batch_size") -> float
 
 
 def noise_of(run: Run, train_size: int) -> dict:
-    """The noise multiplier that this run's recipe prescribes for `train_size` samples, and what it spends."""
+    """The noise multiplier that this run's recipe prescribes for `train_size` samples, and what it spends.
+
+    Without noise (`mechanism`) it is 0; without clipping that of the budget, though it then bounds nothing.
+    """
     recipe = run.recipe
     rate = sample_rate(recipe, train_size)
     if recipe["budget"] == "as-published" and math.isfinite(run.epsilon):
@@ -31,13 +34,18 @@ def noise_of(run: Run, train_size: int) -> dict:
         budget = (run.epsilon, of_budget, recipe["steps"], recipe["delta"], recipe["accountant"])
         # of a proxy the noise of the mean gradient, sigma C / B, is that of the large batch (Sander et al. 2022, TAN)
         sigma = accounting.calibrate(*budget) * rate / of_budget
+    if not mechanism(recipe)["noise"]:
+        sigma = 0.0
     facts = {"noise_multiplier": sigma, "sample_rate": rate, "steps": recipe["steps"], "delta": recipe["delta"]}
     return facts | privacy_of(recipe, rate, sigma, recipe["steps"])
 
 
 def privacy_of(recipe: dict, rate: float, sigma: float, steps: int) -> dict:
-    """What `steps` steps at noise multiplier `sigma` spend: epsilon by both accountants, mu, its regret, a detection rate."""
-    return accounting.ledger(sigma, rate, steps, recipe["delta"])
+    """What `steps` steps at noise multiplier `sigma` spend: epsilon by both accountants, mu, its regret, a detection rate.
+
+    As without noise where nothing is clipped.
+    """
+    return accounting.ledger(sigma if mechanism(recipe)["clip"] else 0.0, rate, steps, recipe["delta"])
 
 
 def set_precision(precision: str, network: torch.nn.Module, device: torch.device) -> None:

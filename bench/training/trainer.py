@@ -18,9 +18,11 @@ from bench.machine import forget_peak_memory, uses_gpu
 from bench.plan.spec import Run
 from bench.training import recipe, scale_mixing
 from bench.training.averaging import Average
+from bench.training.measurements import Measurements, rounded
 
 TEST_BATCH = 1000
-SCALE_MIXING_IMAGES = 512
+CURVE_DIGITS = 6  # significant ones, of losses and epsilons: a record has many
+SCALE_MIXING_IMAGES, SCALE_MIXING_BATCH = 1000, 250
 CPU_IMAGES = 128  # in memory at once
 # (arch, views) -> samples that fitted into this process' GPU, where more did not
 FITS: dict[tuple[str, int], int] = {}
@@ -45,7 +47,8 @@ class Trainer:
         torch.set_num_threads(machine["threads"])
         forget_peak_memory()
         self.run, self.recipe, self.device = run, run.recipe, device_of(machine)
-        self.private = math.isfinite(run.epsilon)
+        self.private = math.isfinite(run.epsilon)  # in name; `mechanism` may take it apart
+        self.clips = self.private and run.setting("mechanism")["clip"]
         self.dataset = dataset.to(self.device)
         self.train_size, shape = len(dataset.train_labels), tuple(dataset.train_images.shape[1:])
         self.rate = recipe.sample_rate(run.recipe, self.train_size)
@@ -66,7 +69,8 @@ class Trainer:
             names=names,
         )
         self.schedule = recipe.make_schedule(run, self.optimizer.original_optimizer)
-        self.engine = (ENGINES[machine["engine"]] if self.private else NotPrivate)(self.network, self.optimizer)
+        self.engine = (ENGINES[machine["engine"]] if self.clips else NotPrivate)(self.network, self.optimizer)
+        self.measurements = Measurements(self.network, self.optimizer)
         self.average = Average(parameters, run.setting("ema")) if run.setting("ema") else None
         self.physical = self._first_physical_batch(machine["physical_batch"])
         self.step = self.images = self.since = 0  # steps taken, images seen, of them since the last evaluation
@@ -82,7 +86,7 @@ class Trainer:
         return max(1, (CPU_IMAGES if images == "auto" else images) // self.run.setting("views"))
 
     def take_step(self) -> None:
-        """One step on one Poisson batch; NonFiniteGradient leaves the model as it was."""
+        """One step on one Poisson batch; NonFiniteGradient, of a run that does not clip, leaves the model as it was."""
         self.step += 1
         self.network.train()
         batch = poisson_batch(self.train_size, self.rate, stream(self.run.seed, "batches", self.step))
@@ -92,12 +96,13 @@ class Trainer:
             draws = augment.draw(len(batch), self.run.setting("views"), source)
         loss = self._accumulate(batch, draws)
         self.optimizer.finish_step(self.step)
+        self.measurements.add()
         self.images, self.since = self.images + len(batch), self.since + len(batch)
         self.loss += loss
         if self.recipe["schedule"] != "plateau-on-test-loss":
             self.schedule.step()
         if self.average:
-            self.average.update(self.step - 1)
+            self.average.update(self.step)
 
     def _accumulate(self, batch: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
         """Loss sum of the logical batch, its gradients clipped and summed in physical batches that fit into the memory."""
@@ -141,25 +146,30 @@ class Trainer:
             raise NonFiniteGradient("the test loss is not finite")
         if self.recipe["schedule"] == "plateau-on-test-loss":
             self.schedule.step(loss)
-        point = {"step": self.step, "epsilon_rdp": self.epsilon, "train_loss": self.train_loss, "test_loss": loss}
-        self.curve.append(point | {"accuracy": accuracy})
+        point = {"epsilon_rdp": self.epsilon, "train_loss": self.train_loss, "test_loss": loss}
+        point = {"step": self.step} | {key: rounded(value, CURVE_DIGITS) for key, value in point.items()}
+        self.curve.append(point | {"accuracy": accuracy} | self.measurements.point())
         self.loss.zero_()
         self.since = 0
         return self.curve[-1]
 
     def scale_mixing(self) -> list[dict]:
-        images = self.dataset.normalise(self.dataset.test_images[:SCALE_MIXING_IMAGES])
+        """Of the first test images, by the averaged weights where the recipe has them."""
+        images = self.dataset.test_images[:SCALE_MIXING_IMAGES].split(SCALE_MIXING_BATCH)
         with self.average.in_place() if self.average else contextlib.nullcontext():
-            return scale_mixing.measure(self.network, images)
+            return scale_mixing.measure(self.network, map(self.dataset.normalise, images))
 
     @property
     def epsilon(self) -> float:
-        """Spent so far, by RDP."""
+        """Spent so far, by RDP; inf where nothing is clipped."""
+        if not self.clips:
+            return math.inf
         return accounting.epsilon_rdp(self.optimizer.noise_multiplier, self.rate, self.step, self.recipe["delta"])
 
     @property
     def train_loss(self) -> float:
-        return self.loss.item() / max(self.since, 1)
+        """Mean over the samples since the last evaluation, those without a finite gradient left out."""
+        return self.loss.item() / max(self.since - self.measurements.since, 1)
 
     def state(self) -> dict:
         """All that the next step depends on; what is spent follows from noise multiplier, rate and `step`."""
@@ -169,6 +179,7 @@ class Trainer:
             "schedule": {key: value for key, value in self.schedule.state_dict().items() if not callable(value)},
             "average": self.average.average if self.average else None,
             "loss": self.loss,
+            "measurements": self.measurements.state(),
             **{key: getattr(self, key) for key in ("step", "images", "since", "seconds", "curve", "physical")},
         }
 
@@ -179,6 +190,7 @@ class Trainer:
         if self.average:
             self.average.average = [tensor.to(self.device) for tensor in state["average"]]
         self.loss.copy_(state["loss"])
+        self.measurements.restore(state["measurements"])
         for key in ("step", "images", "since", "seconds", "curve", "physical"):
             setattr(self, key, state[key])
 

@@ -163,7 +163,16 @@ def test_batch_norm_may_train_without_privacy(shipped):
         ({"noise_multipliers": {"8": 1.0}}, "noise_multipliers belong to budget: as-published"),
         ({"budget": "proxy"}, "proxy_for_batch_size belongs to budget: proxy"),
         ({"proxy_for_batch_size": 4096}, "proxy_for_batch_size belongs to budget: proxy"),
+        (
+            {"mechanism": {"clip": False, "noise": False}},
+            "recipes.digits.mechanism: neither clipping nor noise is what epsilon .inf means",
+        ),
+        (
+            {"mechanism": {"noise": False}},
+            "studies.quick.epsilons: inf: nothing is clipped or noised there, so the mechanism of recipe digits changes",
+        ),
         ({"views": 4}, "recipes.digits.views: without augmentation it changes nothing"),
+        ({"warmup": 80}, "recipes.digits.warmup: 80 steps of 80: the learning rate would never be reached for a step"),
         ({"schedule": "plateau-on-test-loss", "warmup": 5}, "recipes.digits.warmup: the plateau schedule has no warm-up"),
         (
             {"budget": "as-published", "noise_multipliers": {"8": 1.0}},
@@ -186,6 +195,31 @@ def test_a_study_may_compare_recipes_and_its_claim_then_names_one(shipped):
 def test_runs_that_are_not_private_decide_no_claim(shipped):
     shipped["claims"]["headline-wrn40"] |= {"study": "learning-rate", "recipe": "proxy-lr-1", "arch": "wrn16-4"}
     refused(shipped, "claims.headline-wrn40.recipe: its runs are not private (budget: proxy), so they decide no claim")
+
+
+@pytest.mark.parametrize("part", ["clip", "noise"])
+def test_a_mechanism_taken_apart_decides_no_claim(shipped, part):
+    shipped["recipes"]["de-wrn"]["mechanism"] = {part: False}
+    refused(
+        shipped,
+        f"claims.headline-wrn40.recipe: its runs are not private (mechanism: {{{part}: false}}), so they decide no claim",
+    )
+
+
+def test_a_whole_mechanism_is_not_in_the_identity_and_a_part_of_one_is_complete(shipped):
+    def first(recipe):
+        shipped["recipes"]["pocket"] = recipe
+        return resolve.studies_of(shipped)["pocket"].runs[0]
+
+    plain = dict(shipped["recipes"]["pocket"])
+    run = first(plain)
+    assert "mechanism" not in run.recipe
+    assert run.setting("mechanism") == {"clip": True, "noise": True}
+    for whole in ({}, {"clip": True}, {"noise": True, "clip": True}):
+        assert first(plain | {"mechanism": whole}).json() == run.json()
+    parts = [first(plain | {"mechanism": part}) for part in ({"clip": False}, {"clip": False, "noise": True})]
+    assert parts[0].recipe["mechanism"] == {"clip": False, "noise": True}
+    assert parts[0].json() == parts[1].json() != run.json()
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def folder(shipped, tmp_path, monkeypatch):
         gain = {"de-wrn": 2, "de-wrn-as-published": 1}.get(run.recipe_name, 0) if run.variant == "scalenorm" else 0
         record = record_of(run, 70.0 + run.seed % 7 + gain)
         if run.recipe["budget"] == "proxy":
-            record["privacy"] |= {"proxy": True, "epsilon_rdp": 1234.4, "epsilon_pld": 1100.2}
+            record["privacy"] |= {"private": False, "epsilon_rdp": 1234.4, "epsilon_pld": 1100.2}
         elif run.seed == 0:  # the others are as older versions wrote them
             record["result"]["accuracy_without_average"] = 60.5
             record["cost"]["resumed_at_step"] = 100
@@ -123,6 +123,33 @@ def test_the_page_says_of_every_arm_its_recipe_and_whether_it_is_private(folder,
     summary = pd.read_csv(folder / "results/summary.csv").groupby("study")["budget"].unique()
     assert set(summary["headline"]) == {"calibrated", "as-published"}
     assert set(summary["learning-rate"]) == {"proxy"}
+
+
+@pytest.mark.parametrize("mechanism", [{"noise": False}, {"clip": False}])
+def test_a_mechanism_taken_apart_is_marked_wherever_its_runs_stand(shipped, folder, mechanism):
+    shipped["recipes"]["apart"] = shipped["recipes"]["digits"] | {"mechanism": mechanism}
+    shipped["studies"]["quick"] |= {"recipe": "apart", "epsilons": [8], "variants": ["baseline", "scalenorm"], "seeds": 2}
+    (folder / "config.yaml").write_text(yaml.safe_dump(shipped))
+    for run in resolve.studies_of(shipped)["quick"].runs:
+        record = record_of(run, 70.0)
+        record["privacy"] |= {"private": False, "epsilon_rdp": math.inf, "epsilon_pld": math.inf, "clip_norm": math.inf}
+        records.write(record, folder / run.path)
+    assert main(["summarise"]) == 0
+    assert main(["report"]) == 0
+    text = " ".join((folder / "report/report.html").read_text().split())
+    parsed = Page(text)
+    assert all("not private" in " ".join(row) for row in parsed.rows["study-quick"][1:])
+    assert "This recipe clips without noise, or adds noise without clipping" in text
+    ledger = {row[0]: row for row in parsed.rows["privacy"][1:]}
+    assert ledger["apart not private"][2:5] == ["8", "∞", "∞"]
+    marked = [row[0] for row in parsed.rows["provenance"] if row[0].startswith("apart/")]
+    assert len(marked) == 4
+    assert all("not private" in cell for cell in marked)
+    assert "nominal ε = 8, not private" in (folder / "results/figures/quick-curves.svg").read_text()
+    for name in ("runs", "summary"):
+        table = pd.read_csv(folder / f"results/{name}.csv")
+        assert not table.loc[table["recipe"] == "apart", "private"].any()
+        assert table.loc[table["recipe"] == "de-wrn", "private"].all()
 
 
 def test_the_page_says_what_was_not_made_alike(page):

@@ -98,6 +98,8 @@ def test_a_run_without_privacy_spends_nothing_in_words():
     ]  # fmt: skip
     plain = sections._spent(row | {"epsilon": "inf", "noise_multiplier": 0.0, "clip_norm": math.inf})
     assert [plain[key] for key in ("noise_multiplier", "clip_norm", "delta")] == ["0", "none", NOTHING]
+    unclipped = sections._spent(row | {"epsilon": "8", "clip_norm": math.inf})
+    assert [unclipped[key] for key in ("noise_multiplier", "clip_norm")] == ["1.235", "none"]
 
 
 def test_published_values_stand_beside_the_study_that_they_are_comparable_with():
@@ -157,7 +159,7 @@ def test_the_reason_is_parted_from_what_to_do():
     missing = {"missing": 1, "runs": 3, "reason": reason}
     part = sections.not_run([study("views"), study(missing=missing)], ["a/b"])
     (row,) = part["rows"]
-    assert (row["why"], row["missing"], row["proxy"], row["reference"]) == ("stale: 1 of 3", "1 of 3", False, None)
+    assert (row["why"], row["missing"], row["not_private"], row["reference"]) == ("stale: 1 of 3", "1 of 3", False, None)
     assert row["commands"] == ["snakemake quick", "python -m bench promote --study quick"]
     assert (part["referenced"], part["outside"]) == (False, ["a/b"])
     bare = sections._absent(study(missing=missing | {"reason": "needs a GPU"}))
@@ -169,7 +171,7 @@ def test_a_study_that_is_missing_here_points_to_our_reference():
     recipes = {"a": {"budget": "proxy"}}
     part = sections.not_run([study(missing=missing, recipes=recipes, views={"reference": {"runs": [1, 2]}})], [])
     assert part["referenced"]
-    assert (part["rows"][0]["reference"], part["rows"][0]["proxy"]) == (2, True)
+    assert (part["rows"][0]["reference"], part["rows"][0]["not_private"]) == (2, True)
 
 
 def test_failed_runs_are_the_diverged_ones():

@@ -13,7 +13,7 @@ def recipe(budget="calibrated", delta=1e-5):
 
 
 def arm(variant, difference=math.nan, half=1.0, **changes):
-    row = {"recipe": "a", "arch": "wrn", "variant": variant, "epsilon": "8", "budget": "calibrated"}
+    row = {"recipe": "a", "arch": "wrn", "variant": variant, "epsilon": "8", "budget": "calibrated", "private": True}
     row |= {"difference": difference, "difference_low": difference - half, "difference_high": difference + half}
     return row | {"without_average_mean": math.nan} | changes
 
@@ -33,6 +33,15 @@ def arms(rows, recipes=False, archs=False):
 )
 def test_a_study_says_how_many_of_its_recipes_are_not_private(budgets, expected):
     assert studies._not_private({str(i): recipe(budget) for i, budget in enumerate(budgets)}) == expected
+
+
+def test_a_mechanism_taken_apart_is_not_private():
+    clips, noises = (recipe() | {"mechanism": mechanism} for mechanism in ({"noise": False}, {"clip": False}))
+    assert studies.not_private({"a": recipe(), "b": clips, "c": noises, "d": recipe("proxy")}) == ["b", "c", "d"]
+    assert studies.proxies({"b": clips, "d": recipe("proxy")}) == ["d"]
+    assert studies._privacy({"a": recipe(), "b": clips, "c": noises}, ["8"])[2:] == [
+        "not private: no noise is added (b)", "not private: nothing is clipped (c)"
+    ]  # fmt: skip
 
 
 def test_privacy_names_recipes_only_where_they_differ():
@@ -65,8 +74,10 @@ def test_arms_are_grouped_by_epsilon_and_recipe():
 def test_columns_appear_where_a_row_fills_them():
     plain = arms([arm("x")])
     assert (plain["spent"], plain["averaged"], plain["proxies"]) == (False, False, [])
-    full = arms([arm("x"), arm("y", budget="proxy"), arm("z", budget="proxy", without_average_mean=60.5)])
-    assert (full["spent"], full["averaged"], full["proxies"]) == (True, True, ["a"])
+    full = arms([arm("x"), arm("y", budget="proxy", private=False), arm("z", budget="proxy", without_average_mean=60.5)])
+    assert (full["spent"], full["averaged"], full["proxies"], full["taken_apart"]) == (True, True, ["a"], [])
+    apart = arms([arm("x"), arm("y", recipe="b", private=False), arm("z", private=False, epsilon="inf")])
+    assert (apart["spent"], apart["proxies"], apart["taken_apart"]) == (True, [], ["b"])
     published = arms([arm("x", budget="as-published")])
     assert (published["spent"], published["proxies"]) == (True, [])
 

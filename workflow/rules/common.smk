@@ -94,8 +94,9 @@ def budget(wildcards) -> str:
         "noise_multipliers",
         "proxy_for_batch_size",
     )
+    recipe = CONFIG["recipes"][wildcards.recipe]
     return json.dumps(
-        {key: CONFIG["recipes"][wildcards.recipe].get(key) for key in keys},
+        {key: recipe.get(key) for key in keys} | {"mechanism": spec.mechanism(recipe)},
         sort_keys=True,
     )
 
