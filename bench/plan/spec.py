@@ -1,7 +1,9 @@
 """What a run is: frozen specifications, and the text that identifies each."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from bench import RESULTS_VERSION, BenchError
@@ -130,5 +132,8 @@ class Study:
 
 
 def epsilon_text(epsilon: float) -> str:
-    """'8', '7.42' or 'inf': the one spelling used in paths, records and tables."""
-    return format(float(epsilon), "g")
+    """'8', '7.42', '0.00001' or 'inf': the one spelling used in identities, paths, records and tables.
+
+    The fewest digits that give this very number back, without an exponent: no two epsilons share a text.
+    """
+    return "inf" if math.isinf(epsilon) else format(Decimal(repr(float(epsilon))), "f").removesuffix(".0")

@@ -57,6 +57,21 @@ def test_collect_sorts_runs_by_what_exists(tmp_path, monkeypatch, quick):
         records.collect([first, second, third])
 
 
+def test_a_record_matches_the_run_it_was_made_from(shipped):
+    """Every identity of the shipped configuration survives what JSON does to it, in a record and in a command."""
+    recipe = shipped["recipes"]["de-wrn-as-published"]
+    recipe["noise_multipliers"] = {float(key): value for key, value in recipe["noise_multipliers"].items()}
+    shipped["studies"]["quick"]["epsilons"] = [2.65680440, 1.0e-5, 1000000, math.inf]
+    shipped["claims"] = {}
+    seen = set()
+    for study in resolve.studies_of(shipped).values():
+        for run in study.runs:
+            record = {"run": json.loads(json.dumps(records._finite(run.resolved())))}
+            assert records.matches(record, run), run.id
+            seen.add(columns.COLUMNS["epsilon"](record))
+    assert {"2.6568044", "0.00001", "1000000", "inf"} < seen
+
+
 def test_frame(quick):
     run = next(run for run in quick.values() if run.epsilon == math.inf)
     record = json.loads(json.dumps(records._finite(record_of(run, accuracy=91.5))))
