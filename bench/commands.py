@@ -115,10 +115,10 @@ def calibrate(config: Path, recipe: str, epsilon: float, out: Path | None) -> No
             f"no study trains recipe {recipe!r} at epsilon {spec.epsilon_text(epsilon)}; see `{command('check')}`"
         )
 
-    from bench.training.recipe import noise_of
+    from bench.training import noise
 
     size = len(_load(content, candidates[0].recipe["dataset"]).train_labels)
-    _write(noise_of(candidates[0], size), out)
+    _write(noise.facts(candidates[0], size), out)
 
 
 def train(
@@ -150,10 +150,9 @@ def train(
     from bench.training import runner
 
     stop = runner.Stop(stop_after)
-    sigma = None if noise is None else _json(noise)["noise_multiplier"]
     # seed by seed, so that pairs are complete early
     order = sorted(chosen, key=lambda item: item.seed)
-    return runner.train_runs(order, content, stop, missing_only=study is not None, sigma=sigma, out=out)
+    return runner.train_runs(order, content, stop, missing_only=study is not None, noise=noise, out=out)
 
 
 def summarise(config: Path) -> None:
@@ -305,13 +304,6 @@ def _load(content: dict, name: str):
 
 def _unique(studies: dict) -> list[spec.Run]:
     return list({run.id: run for study in studies.values() for run in study.runs}.values())
-
-
-def _json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{path}: cannot be read ({error}); delete it and run again") from None
 
 
 def _write(content: dict, out: Path | None) -> None:

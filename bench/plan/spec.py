@@ -55,6 +55,10 @@ RECIPE_DEFAULTS = {
 }
 
 
+# Keys of a recipe that decide its noise multiplier, `noise_multipliers` aside.
+BUDGET = ("batch_size", "steps", "delta", "budget", "accountant", "proxy_for_batch_size")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """One training run. `resolved()` holds all that decides its numbers and identifies it."""
@@ -91,6 +95,14 @@ class Run:
             "epsilon": epsilon_text(self.epsilon),
             "seed": self.seed,
         }
+
+    def budget(self) -> dict:
+        """What decides the run's noise multiplier, the number of training samples aside: plain values, as JSON has them."""
+        stated = {key: self.recipe[key] for key in BUDGET if key in self.recipe}
+        epsilon = epsilon_text(self.epsilon)
+        published = self.recipe.get("noise_multipliers", {})
+        stated |= {"published": published[epsilon]} if epsilon in published else {}
+        return {"results_version": RESULTS_VERSION, "epsilon": epsilon} | stated
 
     def json(self) -> str:
         """The sorted JSON of `resolved()`: the training rule's only parameter."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench import BenchError, data, machine, terminal
 from bench.evidence import kept, live, records
 from bench.plan.spec import Run
-from bench.training import lease, loop
+from bench.training import lease, loop, noise
 from bench.training.checkpoint import Checkpoint
 from bench.training.recipe import noise_of
 
@@ -48,15 +48,16 @@ class Stop:
 
 
 def train_runs(
-    runs: list[Run], content: dict, stop: Stop, *, missing_only: bool, sigma: float | None = None, out: Path | None = None
+    runs: list[Run], content: dict, stop: Stop, *, missing_only: bool, noise: Path | None = None, out: Path | None = None
 ) -> int:
     """Trains `runs` one after another and writes their records; an exit code, 0 unless `stop` said so or a run failed.
 
     With `missing_only` those that have a matching record, or that another process is training, are left out, so that several
     processes can share the work, and a run that fails does not keep the others from training. Otherwise a run that another
     process trains is waited for. A record that Snakemake deleted after its run had ended is put back from where it was kept.
+    `noise` is a file of `calibrate`; one that was made for another budget or another number of samples is refused.
     """
-    session = _Session(content, stop, sigma)
+    session = _Session(content, stop, noise)
     failed = []
     with session:
         for run in runs:
@@ -87,9 +88,9 @@ def train_runs(
 class _Session(contextlib.ExitStack):
     """What the runs of one process share: data sets, noise, the code that was imported, a GPU once one is needed."""
 
-    def __init__(self, content: dict, stop: Stop, sigma: float | None):
+    def __init__(self, content: dict, stop: Stop, noise: Path | None):
         super().__init__()
-        self.content, self.stop, self.sigma = content, stop, sigma
+        self.content, self.stop, self.noise = content, stop, noise
         self.load = functools.cache(lambda name: data.load(name, content["datasets"][name]))
         self.noises: dict[tuple, float] = {}  # (recipe, epsilon) -> noise multiplier: PLD takes half a minute to find one
         # of the code that was imported, whatever happens to the files meanwhile
@@ -100,14 +101,14 @@ class _Session(contextlib.ExitStack):
         """Whether the run needs nothing more of this process; False where `stop` ended it or the wait for another one."""
         started = _now()
         dataset = self.load(run.recipe["dataset"])
-        noise = self._noise(run, len(dataset.train_labels))
-        checkpoint = Checkpoint(run, noise)
+        sigma = self._noise(run, len(dataset.train_labels))
+        checkpoint = Checkpoint(run, sigma)
         with checkpoint.lock(wait=None if missing_only else self.stop) as mine:
             if not mine:
                 return missing_only
             if missing_only and _done(run):
                 return True
-            if record := kept.recall(run, noise):
+            if record := kept.recall(run, sigma):
                 return self._write(run, record, out, checkpoint, "finished before")
             live.write(run, "running", step=0, steps=run.recipe["steps"])
             if not self.has_gpu:
@@ -115,7 +116,7 @@ class _Session(contextlib.ExitStack):
                 self.has_gpu = True
             watch = _Watch(run)
             try:
-                record = loop.train(run, dataset, noise, self.content["machine"], watch, checkpoint, self.stop)
+                record = loop.train(run, dataset, sigma, self.content["machine"], watch, checkpoint, self.stop)
             except loop.Stopped as stopped:
                 live.write(run, "stopped", reason=str(stopped), **watch.facts)
                 print(f"{run.id}: {stopped}", file=sys.stderr)
@@ -131,8 +132,8 @@ class _Session(contextlib.ExitStack):
             return self._write(run, record, out, checkpoint, f"after {record['cost']['seconds']:.0f} s")
 
     def _noise(self, run: Run, train_size: int) -> float:
-        if self.sigma is not None:
-            return self.sigma
+        if self.noise is not None:
+            return noise.read(self.noise, run, train_size)
         budget = run.recipe_name, run.epsilon
         if budget not in self.noises:
             self.noises[budget] = noise_of(run, train_size)["noise_multiplier"]

@@ -31,6 +31,9 @@ except BenchError as error:
     raise WorkflowError(str(error)) from None
 
 RUNS = {run.id: run for study in STUDIES.values() for run in study.runs}
+BUDGETS = {
+    (run.recipe_name, spec.epsilon_text(run.epsilon)): run for run in RUNS.values()
+}
 GPU = machine.uses_gpu(CONFIG["machine"])
 # A unit of the resource `gpu` is a run on a GPU; which GPU, bench/training/lease.py settles. `device: cuda` without a driver
 # is one.
@@ -83,21 +86,9 @@ def resolved(wildcards) -> str:
 
 
 def budget(wildcards) -> str:
-    """What decides the noise multiplier of a recipe at an epsilon."""
-    keys = (
-        "dataset",
-        "batch_size",
-        "steps",
-        "delta",
-        "budget",
-        "accountant",
-        "noise_multipliers",
-        "proxy_for_batch_size",
-    )
-    return json.dumps(
-        {key: CONFIG["recipes"][wildcards.recipe].get(key) for key in keys},
-        sort_keys=True,
-    )
+    """What decides the noise multiplier of a recipe at an epsilon; no text for one that no study has: the command refuses."""
+    run = BUDGETS.get((wildcards.recipe, wildcards.epsilon))
+    return json.dumps(run.budget(), sort_keys=True) if run else ""
 
 
 def dataset_spec(wildcards) -> str:
