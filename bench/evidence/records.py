@@ -16,7 +16,7 @@ SECTIONS = ("run", "result", "curve", "privacy", "data", "model", "cost", "machi
 
 def write(record: dict, path: Path) -> None:
     """Writes by rename, so that a record exists whole or not at all."""
-    write_text(json.dumps({"format": FORMAT} | _finite(record), indent=1, sort_keys=True) + "\n", path)
+    write_text(_text({"format": FORMAT} | _finite(record)), path)
 
 
 def write_text(text: str, path: Path) -> None:
@@ -100,6 +100,17 @@ def match(runs: list[Run], by_id: dict[str, dict]) -> tuple[list[dict], dict[str
         else:
             missing[run.id] = "made from another configuration; run again" if record else "not run"
     return found, missing
+
+
+def _text(record: dict) -> str:
+    """JSON with a section a line, and a line for every evaluation and block: a seventh shorter than with a line a value."""
+
+    def section(value) -> str:
+        if isinstance(value, list) and value:
+            return "[\n  " + ",\n  ".join(json.dumps(item, sort_keys=True) for item in value) + "\n ]"
+        return json.dumps(value, sort_keys=True)
+
+    return "{\n" + ",\n".join(f" {json.dumps(key)}: {section(record[key])}" for key in sorted(record)) + "\n}\n"
 
 
 def _finite(value):

@@ -9,7 +9,7 @@ import yaml
 
 from bench import machine
 from bench.__main__ import main
-from bench.evidence import kept, live, records
+from bench.evidence import images, kept, live, records
 from bench.plan import resolve
 from bench.training import checkpoint, loop, runner
 from bench.training.checkpoint import Checkpoint
@@ -149,6 +149,32 @@ def test_a_record_names_the_code_that_was_imported(runs, monkeypatch):
     monkeypatch.setattr(runner.machine, "commit", lambda: next(answers))
     runner.train_runs(runs[:2], content, NEVER, missing_only=True)
     assert [records.read(run.path)["provenance"]["commit"] for run in runs[:2]] == ["a" * 40] * 2
+
+
+def test_a_record_says_which_test_images_were_right(runs):
+    runs, content = runs
+    runner.train_runs(runs[:1], content, NEVER, missing_only=False)
+    record = records.read(runs[0].path)
+    correct = images.unpack(record)
+    assert correct.shape == (360,)
+    assert 0 < correct.sum() < 360
+    assert 100 * correct.sum() / 360 == record["result"]["accuracy"]
+
+
+@pytest.mark.parametrize(("steps", "most"), [(10, 6000), (50, 16000)])
+def test_a_record_is_small(runs, tmp_path, steps, most):
+    """With an evaluation a step: ten of them in 6 kB, fifty in 16 kB, also for the 10,000 test images of CIFAR-10."""
+    runs, content = runs
+    run = dataclasses.replace(
+        runs[2], epsilon=3.0, recipe=runs[2].recipe | {"batch_size": 4, "steps": steps, "evaluate_every": 1}
+    )
+    assert run.variant == "scalenorm"
+    runner.train_runs([run], content, NEVER, missing_only=False, out=Path("record.json"))
+    record = records.read(Path("record.json"))
+    assert len(record["curve"]) == steps
+    record["result"]["correct"] = images.pack([True] * 10_000)
+    records.write(record, Path("large.json"))
+    assert Path("record.json").stat().st_size < Path("large.json").stat().st_size <= most
 
 
 def test_peak_memory_is_of_the_run(runs):
