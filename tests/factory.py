@@ -44,7 +44,7 @@ def record_of(run: spec.Run, accuracy: float | None, status: str = "completed") 
             "clip_norm": run.recipe["clip_norm"] if finite else float("inf"),
             "delta": run.recipe["delta"],
             "sampling": "poisson",
-            "adjacency": "add-or-remove-one",
+            "adjacency": "zero-out",
             "epsilon_rdp": epsilon,
             "epsilon_pld": epsilon,
         },
@@ -59,7 +59,7 @@ def record_of(run: spec.Run, accuracy: float | None, status: str = "completed") 
             "shape": [1, 16, 16],
         },
         "model": {"parameters": 39746},
-        "cost": {"seconds": 10.0, "images_per_second": 1000.0, "peak_memory_mb": 400.0},
+        "cost": {"seconds": 10.0, "images_per_second": 1000.0, "peak_memory_mb": 400.0, "joules": None},
         "machine": {
             "device": "cpu",
             "device_name": "Test CPU",

@@ -74,6 +74,7 @@ def train(
                 accuracy = trainer.evaluate()["accuracy"] if evaluates else None
                 shown = now = time.perf_counter()
                 trainer.seconds = now - start
+                trainer.meter.read()
                 progress |= {"images_per_second": trainer.images / trainer.seconds, "accuracy": accuracy}
                 progress["seconds"] = trainer.seconds
                 watch(Progress(**progress, seconds_left=trainer.seconds / trainer.step * (steps - trainer.step)))
@@ -86,8 +87,9 @@ def train(
     except NonFiniteGradient as error:
         status, reason = "diverged", f"step {trainer.step}: {error}"
     trainer.seconds = time.perf_counter() - start
+    spent = {"joules": trainer.meter.read(), "resumed_at_step": resumed_at}
     record = _record(trainer, status, reason, machine)
-    record["cost"]["resumed_at_step"] = resumed_at
+    record["cost"] |= spent
     return record
 
 
@@ -118,7 +120,7 @@ def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) ->
             "clip_norm": run.recipe["clip_norm"] if trainer.private else math.inf,
             "delta": run.recipe["delta"],
             "sampling": "poisson",
-            "adjacency": "add-or-remove-one",
+            "adjacency": "zero-out",
             "proxy": run.recipe["budget"] == "proxy",
             **recipe.privacy_of(run.recipe, trainer.rate, trainer.optimizer.noise_multiplier, trainer.step),
         },

@@ -18,6 +18,7 @@ from bench.machine import forget_peak_memory, uses_gpu
 from bench.plan.spec import Run
 from bench.training import recipe, scale_mixing
 from bench.training.averaging import Average
+from bench.training.energy import Meter
 
 TEST_BATCH = 1000
 SCALE_MIXING_IMAGES = 512
@@ -73,6 +74,7 @@ class Trainer:
         self.step = self.images = self.since = 0  # steps taken, images seen, of them since the last evaluation
         self.loss = torch.zeros((), dtype=torch.float64, device=self.device)  # their sum since the last evaluation
         self.seconds, self.curve = 0.0, []
+        self.meter = Meter(self.device)
         self.correct = None  # at the last evaluation, bool (N,): which test images were right
 
     def _first_physical_batch(self, images: int | str) -> int:
@@ -171,6 +173,7 @@ class Trainer:
             "average": self.average.average if self.average else None,
             "generators": {purpose: source.get_state() for purpose, source in self.generators.items()},
             "loss": self.loss,
+            "joules": self.meter.read(),
             **{key: getattr(self, key) for key in ("step", "images", "since", "seconds", "curve", "physical")},
         }
 
@@ -183,6 +186,7 @@ class Trainer:
         for purpose, source in self.generators.items():
             source.set_state(state["generators"][purpose])
         self.loss.copy_(state["loss"])
+        self.meter.resume(state["joules"])
         for key in ("step", "images", "since", "seconds", "curve", "physical"):
             setattr(self, key, state[key])
 
