@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from bench import ROOT, BenchError, machine, terminal
-from bench.evidence import kept, records
+from bench.evidence import datasets, kept, records
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
 from bench.terminal import command
@@ -102,7 +102,11 @@ def epsilon(config: Path, noise_multiplier: float, sample_rate: float, steps: in
 
 def dataset(config: Path, name: str, out: Path | None) -> None:
     content = configuration.load(config)
-    _write(_load(content, name).describe(), out)
+    text = datasets.text(_load(content, name).describe())
+    if out is None:
+        print(text, end="")
+    else:
+        records.write_changed(text, out)
 
 
 def calibrate(config: Path, recipe: str, epsilon: float, out: Path | None) -> None:
@@ -156,18 +160,22 @@ def train(
 
 
 def summarise(config: Path) -> None:
-    from bench.evidence import tables
+    from bench.evidence import stats, tables
 
     content = configuration.load(config)
     studies = resolve.studies_of(content)
     made = tables.build(content, studies, records.collect, lambda study, missing: _why_not(study, missing, content))
     for name, table in made.items():
         records.write_text(tables.text(table), RESULTS / f"{name}.csv")
+    for note in stats.mixed_data(made["summary"]):
+        print(note)
     kept.release(list(records.collect(_unique(studies))[0]))
 
 
 def _why_not(study: spec.Study, missing: dict, content: dict) -> str:
     """Why the missing runs of a study were not run, in a sentence that says what to do."""
+    if other := sum(reason == records.OTHER_DATA for reason in missing.values()):
+        return f"made from other data: {other} of {len(study.runs)}; run `python -m bench train --study {study.name}`"
     stale = sum(reason != "not run" for reason in missing.values())
     if stale:
         return f"{stale} records were made from another configuration; run `snakemake {study.name}`"

@@ -7,9 +7,11 @@ import platform
 from pathlib import Path
 
 from bench import BenchError
+from bench.evidence import datasets
 from bench.plan.spec import Run
 
 FORMAT = 1
+OTHER_DATA = "made from other data; run again"
 STATUSES = ("completed", "diverged")
 SECTIONS = ("run", "result", "curve", "privacy", "data", "model", "cost", "machine", "provenance")
 
@@ -25,6 +27,16 @@ def write_text(text: str, path: Path) -> None:
     partial = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.partial")
     partial.write_text(text)
     partial.replace(path)
+
+
+def write_changed(text: str, path: Path) -> None:
+    """Writes unless this very text stands there, so that the file's time says when it changed last."""
+    try:
+        same = path.read_text() == text
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        write_text(text, path)
 
 
 def read(path: Path) -> dict:
@@ -77,7 +89,10 @@ def matches(record: dict, run: Run) -> bool:
 
 
 def collect(runs: list[Run]) -> tuple[list[dict], dict[str, str]]:
-    """(records that exist and match, reason for every other run by id). BenchError lists all damaged records."""
+    """(records that exist, match and were made from the data of now, reason for every other run by id).
+
+    BenchError lists all damaged records.
+    """
     existing, damaged = {}, []
     for run in runs:
         if run.path.exists():
@@ -87,7 +102,11 @@ def collect(runs: list[Run]) -> tuple[list[dict], dict[str, str]]:
                 damaged.append(str(error))
     if damaged:
         raise BenchError("\n".join(damaged))
-    return match(runs, existing)
+    matching, missing = match(runs, existing)
+    now = {name: datasets.digest_of(name) for name in {record["data"]["name"] for record in matching}}
+    found = [record for record in matching if not datasets.differs(record, now[record["data"]["name"]])]
+    stale = {record["run"]["id"] for record in matching} - {record["run"]["id"] for record in found}
+    return found, missing | {run.id: OTHER_DATA for run in runs if run.id in stale}
 
 
 def match(runs: list[Run], by_id: dict[str, dict]) -> tuple[list[dict], dict[str, str]]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import BenchError, data, machine, terminal
-from bench.evidence import kept, live, records
+from bench.evidence import datasets, kept, live, records
 from bench.plan.spec import Run
 from bench.training import lease, loop, noise
 from bench.training.checkpoint import Checkpoint
@@ -61,7 +61,7 @@ def train_runs(
     failed = []
     with session:
         for run in runs:
-            if missing_only and (_done(run) or stop()):
+            if missing_only and (session.done(run) or stop()):
                 continue
             try:
                 ended = session.train(run, out or run.path, missing_only)
@@ -76,7 +76,7 @@ def train_runs(
                 continue
             if not ended:
                 return stop.code
-    left = sum(not _done(run) for run in runs) if missing_only else 0
+    left = sum(not session.done(run) for run in runs) if missing_only else 0
     if left and stop():
         print(f"{left} of {len(runs)} runs are left; the same command goes on", file=sys.stderr)
         return stop.code
@@ -91,7 +91,7 @@ class _Session(contextlib.ExitStack):
     def __init__(self, content: dict, stop: Stop, noise: Path | None):
         super().__init__()
         self.content, self.stop, self.noise = content, stop, noise
-        self.load = functools.cache(lambda name: data.load(name, content["datasets"][name]))
+        self.load = functools.cache(self._load)
         self.noises: dict[tuple, float] = {}  # (recipe, epsilon) -> noise multiplier: PLD takes half a minute to find one
         # of the code that was imported, whatever happens to the files meanwhile
         (self.commit, self.dirty), self.digest = machine.commit(), machine.source_digest()
@@ -102,13 +102,13 @@ class _Session(contextlib.ExitStack):
         started = _now()
         dataset = self.load(run.recipe["dataset"])
         sigma = self._noise(run, len(dataset.train_labels))
-        checkpoint = Checkpoint(run, sigma)
+        checkpoint = Checkpoint(run, sigma, digest=dataset.digest)
         with checkpoint.lock(wait=None if missing_only else self.stop) as mine:
             if not mine:
                 return missing_only
-            if missing_only and _done(run):
+            if missing_only and self.done(run):
                 return True
-            if record := kept.recall(run, sigma):
+            if record := kept.recall(run, sigma, dataset.digest):
                 return self._write(run, record, out, checkpoint, "finished before")
             live.write(run, "running", step=0, steps=run.recipe["steps"])
             if not self.has_gpu:
@@ -131,6 +131,25 @@ class _Session(contextlib.ExitStack):
             }
             return self._write(run, record, out, checkpoint, f"after {record['cost']['seconds']:.0f} s")
 
+    def done(self, run: Run) -> bool:
+        """Whether the run has a record, made from its specification and from the data that its data set is now."""
+        if not run.path.exists():
+            return False
+        record = records.read(run.path)
+        return records.matches(record, run) and not datasets.differs(record, self._digest(run.recipe["dataset"]))
+
+    def _load(self, name: str) -> data.Dataset:
+        """Also says, for all that read records, which data are those of now."""
+        dataset = data.load(name, self.content["datasets"][name])
+        records.write_changed(datasets.text(dataset.describe()), datasets.path_of(name))
+        return dataset
+
+    def _digest(self, name: str) -> str | None:
+        try:
+            return self.load(name).digest
+        except BenchError:  # not on this machine: what was made from it needs it no more
+            return datasets.digest_of(name)
+
     def _noise(self, run: Run, train_size: int) -> float:
         if self.noise is not None:
             return noise.read(self.noise, run, train_size)
@@ -148,10 +167,6 @@ class _Session(contextlib.ExitStack):
         outcome = f"{result['accuracy']:.2f} %" if record["status"] == "completed" else f"diverged, {result['reason']}"
         print(f"{run.id}: {outcome} {how}", flush=True)
         return True
-
-
-def _done(run: Run) -> bool:
-    return run.path.exists() and records.matches(records.read(run.path), run)
 
 
 def _now() -> str:

@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(workflow.basedir))
 
 import bench
-from bench import BenchError, machine
+from bench import BenchError, machine, source
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
 
@@ -92,7 +92,11 @@ def budget(wildcards) -> str:
 
 
 def dataset_spec(wildcards) -> str:
-    return json.dumps(CONFIG["datasets"][wildcards.dataset], sort_keys=True)
+    """What decides the data: the keys but for the path, and what the files at the path hold."""
+    keys = CONFIG["datasets"][wildcards.dataset]
+    held = source.remembered(wildcards.dataset, keys)
+    keys = {key: value for key, value in keys.items() if key != "path"}
+    return json.dumps(keys | {"holds": held}, sort_keys=True)
 
 
 def dataset_of(wildcards) -> str:
