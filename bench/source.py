@@ -19,10 +19,10 @@ IGNORED = ("__MACOSX", "Thumbs.db", "desktop.ini")  # and names with a dot: what
 def fingerprint(name: str, spec: dict) -> str:
     """A text that is equal for equal files, wherever they lie, in a folder or in an archive of it; '' where there are none.
 
-    sha256 over names below `path` and contents, for data set `name` with the keys `spec`. Sources that have one official
-    archive check its md5 themselves; they are told apart by their name.
+    sha256 over names below `path` and contents, for data set `name` with the keys `spec`. Sources that may not change are
+    told apart by their name.
     """
-    if spec["source"] != "image_folder":
+    if not may_change(spec):
         return spec["source"]
     path = Path(spec.get("path", ""))
     if "path" not in spec or not path.exists():
@@ -35,6 +35,11 @@ def fingerprint(name: str, spec: dict) -> str:
     found = hashlib.sha256(json.dumps(sorted(contents.items())).encode()).hexdigest()
     _remember(name, {"stamp": stamp, "fingerprint": found})
     return found
+
+
+def may_change(spec: dict) -> bool:
+    """Whether the source reads what the user keeps; the others have one archive, whose md5 they check."""
+    return spec["source"] == "image_folder"
 
 
 def remembered(name: str, spec: dict) -> str:

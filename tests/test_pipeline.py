@@ -133,6 +133,18 @@ def test_what_an_edit_runs_again(folder, config, change, jobs):
     assert planned(folder) == jobs
 
 
+def test_an_epsilon_of_many_digits_has_its_own_paths(folder, config):
+    config["studies"]["quick"]["epsilons"] = [2.65680440, 1.0e-5, 1000000]
+    write(config, folder)
+    assert planned(folder) == {"calibrate": 3, "train": 6, "summarise": 1, "report": 1, "all": 1}
+    config["studies"]["quick"] |= {"variants": ["baseline"], "epsilons": [2.65680440]}
+    write(config, folder)
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "digits,resnet9-w8,baseline,2.6568044,0,completed" in (folder / "results/runs.csv").read_text()
+    assert planned(folder) == {}
+
+
 PICTURES = {"label": "Pictures", "source": "image_folder", "image_size": 16, "mean": [0.5], "std": [0.3]}
 
 

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "dp": {"layers"},
     "evidence": {"plan"},
     "terminal": set(),
-    "training": {"plan", "machine", "layers", "data", "models", "dp", "evidence", "terminal"},
+    "training": {"plan", "source", "machine", "layers", "data", "models", "dp", "evidence", "terminal"},
     "report": {"plan", "evidence"},
     "speed": {"plan", "machine", "layers", "data", "models", "dp", "training"},
     "commands": {"plan", "machine", "data", "models", "dp", "training", "evidence", "report", "terminal"},

@@ -12,7 +12,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import BenchError, data, machine, terminal
+from bench import BenchError, data, machine, source, terminal
 from bench.evidence import datasets, kept, live, records
 from bench.plan.spec import Run
 from bench.training import lease, loop, noise
@@ -145,10 +145,11 @@ class _Session(contextlib.ExitStack):
         return dataset
 
     def _digest(self, name: str) -> str | None:
-        try:
-            return self.load(name).digest
-        except BenchError:  # not on this machine: what was made from it needs it no more
-            return datasets.digest_of(name)
+        """Of the data of now; None where nobody has looked. What is finished needs no data, and downloads none."""
+        if source.may_change(self.content["datasets"][name]):
+            with contextlib.suppress(BenchError):  # not on this machine any more
+                return self.load(name).digest
+        return datasets.digest_of(name)
 
     def _noise(self, run: Run, train_size: int) -> float:
         if self.noise is not None:

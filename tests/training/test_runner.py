@@ -143,6 +143,13 @@ def test_finished_runs_need_their_data_no_more(pictures):
     assert [run.path.read_text() for run in runs] == first
 
 
+def test_finished_runs_download_nothing(runs, monkeypatch):
+    runs, content = runs
+    runner.train_runs(runs, content, NEVER, missing_only=True)
+    monkeypatch.setattr(runner.data, "load", lambda *a: pytest.fail("loaded"))
+    assert runner.train_runs(runs, content, NEVER, missing_only=True) == 0
+
+
 def test_a_checkpoint_is_of_the_data_it_began_with(pictures, monkeypatch):
     runs, content, overwrite = pictures
     content["machine"]["checkpoint_minutes"] = 0
