@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from bench import ROOT, BenchError, machine, terminal
-from bench.evidence import kept, records
+from bench.evidence import datasets, kept, records
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
 from bench.terminal import command
@@ -116,7 +116,11 @@ def epsilon(config: Path, noise_multiplier: float, sample_rate: float, steps: in
 
 def dataset(config: Path, name: str, out: Path | None) -> None:
     content = configuration.load(config)
-    _write(_load(content, name).describe(), out)
+    text = datasets.text(_load(content, name).describe())
+    if out is None:
+        print(text, end="")
+    else:
+        records.write_changed(text, out)
 
 
 def calibrate(config: Path, recipe: str, epsilon: float, out: Path | None) -> None:
@@ -130,13 +134,13 @@ def calibrate(config: Path, recipe: str, epsilon: float, out: Path | None) -> No
         )
 
     from bench.dp.accounting import word_on_delta
-    from bench.training.recipe import noise_of
+    from bench.training import noise
 
     size = len(_load(content, candidates[0].recipe["dataset"]).train_labels)
     word = word_on_delta(candidates[0].recipe["delta"], size)
     if word:
         print(f"recipe {recipe}: {word}", file=sys.stderr)
-    _write(noise_of(candidates[0], size), out)
+    _write(noise.facts(candidates[0], size), out)
 
 
 def train(
@@ -168,25 +172,28 @@ def train(
     from bench.training import runner
 
     stop = runner.Stop(stop_after)
-    sigma = None if noise is None else _json(noise)["noise_multiplier"]
     # seed by seed, so that pairs are complete early
     order = sorted(chosen, key=lambda item: item.seed)
-    return runner.train_runs(order, content, stop, missing_only=study is not None, sigma=sigma, out=out)
+    return runner.train_runs(order, content, stop, missing_only=study is not None, noise=noise, out=out)
 
 
 def summarise(config: Path) -> None:
-    from bench.evidence import tables
+    from bench.evidence import stats, tables
 
     content = configuration.load(config)
     studies = resolve.studies_of(content)
     made = tables.build(content, studies, records.collect, lambda study, missing: _why_not(study, missing, content))
     for name, table in made.items():
         records.write_text(tables.text(table), RESULTS / f"{name}.csv")
+    for note in stats.mixed_data(made["summary"]):
+        print(note)
     kept.release(list(records.collect(_unique(studies))[0]))
 
 
 def _why_not(study: spec.Study, missing: dict, content: dict) -> str:
     """Why the missing runs of a study were not run, in a sentence that says what to do."""
+    if other := sum(reason == records.OTHER_DATA for reason in missing.values()):
+        return f"made from other data: {other} of {len(study.runs)}; run `python -m bench train --study {study.name}`"
     stale = sum(reason != "not run" for reason in missing.values())
     run = f"run `{terminal.command('run', study.name)}`"
     if stale:
@@ -324,13 +331,6 @@ def _load(content: dict, name: str):
 
 def _unique(studies: dict) -> list[spec.Run]:
     return list({run.id: run for study in studies.values() for run in study.runs}.values())
-
-
-def _json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{path}: cannot be read ({error}); delete it and run again") from None
 
 
 def _write(content: dict, out: Path | None) -> None:

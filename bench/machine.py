@@ -18,7 +18,7 @@ from bench import ROOT
 
 # The files that can change a run's numbers.
 RESULT_SOURCES = (
-    "bench/layers.py",
+    *("bench/layers.py", "bench/source.py"),
     *(f"bench/training/{name}.py" for name in ("recipe", "averaging", "trainer", "loop")),
     *("bench/models", "bench/data", "bench/dp"),
 )

@@ -1,5 +1,6 @@
 """Records made up for tests of what reads records, and small archs of every family."""
 
+from bench.evidence import images
 from bench.plan import spec
 
 _WRN = {"family": "wide_resnet", "depth": 10, "width": 1, "weight_standardisation": True, "norm": {"groups": 16}}
@@ -25,6 +26,7 @@ def record_of(run: spec.Run, accuracy: float | None, status: str = "completed") 
             "reason": None if status == "completed" else "step 3: the test loss is not finite",
             "accuracy": accuracy,
             "loss": 1.0,
+            "correct": None if accuracy is None else images.pack([i < round(3.6 * accuracy) for i in range(360)]),
             "best_epoch_accuracy": accuracy,
             "best_epoch_step": run.recipe["steps"],
             "test_split_steers": run.recipe["schedule"] == "plateau-on-test-loss",
@@ -42,7 +44,7 @@ def record_of(run: spec.Run, accuracy: float | None, status: str = "completed") 
             "clip_norm": run.recipe["clip_norm"] if finite else float("inf"),
             "delta": run.recipe["delta"],
             "sampling": "poisson",
-            "adjacency": "add-or-remove-one",
+            "adjacency": "zero-out",
             "epsilon_rdp": epsilon,
             "epsilon_pld": epsilon,
         },
@@ -57,7 +59,7 @@ def record_of(run: spec.Run, accuracy: float | None, status: str = "completed") 
             "shape": [1, 16, 16],
         },
         "model": {"parameters": 39746},
-        "cost": {"seconds": 10.0, "images_per_second": 1000.0, "peak_memory_mb": 400.0},
+        "cost": {"seconds": 10.0, "images_per_second": 1000.0, "peak_memory_mb": 400.0, "joules": None},
         "machine": {
             "device": "cpu",
             "device_name": "Test CPU",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from bench import ROOT
 
@@ -130,6 +131,101 @@ def test_what_an_edit_runs_again(folder, config, change, jobs):
     change(config)
     write(config, folder)
     assert planned(folder) == jobs
+
+
+def test_an_epsilon_of_many_digits_has_its_own_paths(folder, config):
+    config["studies"]["quick"]["epsilons"] = [2.65680440, 1.0e-5, 1000000]
+    write(config, folder)
+    assert planned(folder) == {"calibrate": 3, "train": 6, "summarise": 1, "report": 1, "all": 1}
+    config["studies"]["quick"] |= {"variants": ["baseline"], "epsilons": [2.65680440]}
+    write(config, folder)
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "digits,resnet9-w8,baseline,2.6568044,0,completed" in (folder / "results/runs.csv").read_text()
+    assert planned(folder) == {}
+
+
+PICTURES = {"label": "Pictures", "source": "image_folder", "image_size": 16, "mean": [0.5], "std": [0.3]}
+
+
+@pytest.fixture(scope="module")
+def with_pictures(tmp_path_factory, _shipped):
+    """A folder in which one arm was run on an image folder of 60 training and 20 test images, one seed."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(80):
+        place = folder / "pictures" / ("train" if number < 60 else "test") / ("ant", "bee")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (16, 16), 3 * number).save(place / f"{number}.bmp")
+    write(pictured(_shipped), folder)
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def pictured(shipped: dict, seeds: int = 1, **keys) -> dict:
+    config = tiny(json.loads(json.dumps(shipped)))
+    config["datasets"]["pictures"] = PICTURES | {"path": "pictures"} | keys
+    config["recipes"]["digits"] |= {"dataset": "pictures", "batch_size": 12}
+    config["studies"]["quick"] |= {"variants": ["baseline"], "epsilons": [8], "seeds": seeds}
+    return config
+
+
+@pytest.fixture
+def pictures(with_pictures, tmp_path_factory):
+    return shutil.copytree(with_pictures, tmp_path_factory.mktemp("copy"), dirs_exist_ok=True)
+
+
+def test_where_data_lie_trains_nothing(pictures, _shipped):
+    assert planned(pictures) == {}
+    (pictures / "elsewhere").mkdir()
+    moved = (pictures / "pictures").rename(pictures / "elsewhere/images")
+    assert planned(pictures) == {}  # not there, as a disk that is not mounted
+    (pictures / "config.local.yaml").write_text("datasets: {pictures: {path: elsewhere/images}}\n")
+    assert planned(pictures) == {}
+    (moved / "train/ant/0.bmp").touch()
+    assert planned(pictures) == {}
+    write(pictured(_shipped, path=str(moved)), pictures)
+    (pictures / "config.local.yaml").unlink()
+    assert planned(pictures) == {}
+    write(pictured(_shipped, seeds=2, path=str(moved)), pictures)
+    assert planned(pictures) == {"train": 1, "summarise": 1, "report": 1, "all": 1}
+
+
+def test_changed_data_train_all_of_their_runs_again(pictures, _shipped):
+    """Images were deleted under the same path, and a seed was added: noise for 60 images trained 32, means mixed both."""
+    for path in sorted((pictures / "pictures/train").rglob("*.bmp"))[:28]:
+        path.unlink()
+    write(pictured(_shipped, seeds=2), pictures)
+    jobs = {"dataset": 1, "calibrate": 1, "train": 2, "summarise": 1, "report": 1, "all": 1}
+    assert planned(pictures) == jobs
+    done = snakemake(pictures)
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = [json.loads(path.read_text()) for path in pictures.glob("results/runs/**/seed*.json")]
+    assert [record["data"]["train_size"] for record in made] == [32, 32]
+    assert all(record["privacy"]["epsilon_rdp"] <= 8 for record in made)
+    summary = (pictures / "results/summary.csv").read_text()
+    assert made[0]["data"]["digest"][:12] in summary
+    assert planned(pictures) == {}
+    Image.new("L", (16, 16), 200).save(next((pictures / "pictures/test").rglob("*.bmp")))  # in place, of the same size
+    assert planned(pictures) == jobs
+
+
+def test_a_run_by_hand_on_changed_data_makes_the_others_stale(pictures, _shipped):
+    write(pictured(_shipped, seeds=2), pictures)
+    (pictures / "pictures/train/ant/0.bmp").unlink()
+    run = "digits/resnet9-w8/baseline/eps8/seed1"
+    for verb in (["train", run], ["summarise"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", *verb], cwd=pictures, env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert len((pictures / "results/runs.csv").read_text().splitlines()) == 2  # seed 0 is of other data
+    assert (
+        "made from other data: 1 of 2; run `python -m bench train --study quick`"
+        in (pictures / "results/not_run.csv").read_text()
+    )
+    assert planned(pictures)["train"] == 2
 
 
 def test_studies_are_targets_and_can_be_chosen(folder):

@@ -1,6 +1,6 @@
 """Data sets: an entry of `datasets` enters; uint8 tensors leave, decoded once, cached with the digest of what was decoded.
 
-It imports `bench` alone.
+It imports source.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from bench import BenchError
+from bench import BenchError, source
 from bench.data import cifar10, digits, image_folder, imagenette
 
 CACHE = Path("data/cache")
@@ -71,12 +71,13 @@ class Dataset:
 
 
 def load(name: str, spec: dict) -> Dataset:
-    """The dataset `name` of the configuration, from the cache if it was decoded from the same source before.
+    """The dataset `name` of the configuration, from the cache if it was decoded from the same files before, lying anywhere.
 
     Raises BenchError for a source that is missing, truncated or not what it says.
     """
-    key = json.dumps({k: spec[k] for k in ("source", "path", "image_size") if k in spec}, sort_keys=True)
-    cached = CACHE / f"{name}-{hashlib.sha256((key + _stamp(spec)).encode()).hexdigest()[:12]}.pt"
+    # all that decides the tensors
+    key = json.dumps([spec["source"], spec["image_size"], len(spec["mean"]), source.fingerprint(name, spec)])
+    cached = CACHE / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.pt"
     try:
         content = torch.load(cached, weights_only=True)
         if content["digest"] != _digest(content["tensors"]):
@@ -106,15 +107,6 @@ def load(name: str, spec: dict) -> Dataset:
         std=tuple(spec["std"]),
         **content["tensors"],
     )
-
-
-def _stamp(spec: dict) -> str:
-    """Changes when the source at `path` does: size and time of an archive, of the folders of a folder."""
-    if "path" not in spec or not Path(spec["path"]).exists():
-        return ""
-    path = Path(spec["path"])
-    files = [path, *sorted(path.glob("*/*"))] if path.is_dir() else [path]
-    return str([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:

@@ -1,15 +1,13 @@
 """train/<class>/* and test/<class>/* image files, in a folder or in a .tar archive of one."""
 
 import io
-import tarfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from bench import BenchError
+from bench import BenchError, source
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
@@ -31,7 +29,7 @@ def decode(root: Path, spec: dict, *, test: str = "test", square: bool = True) -
     """
     size, mode = spec["image_size"], "L" if len(spec["mean"]) == 1 else "RGB"
     splits: dict[str, list[tuple[str, str, np.ndarray]]] = {"train": [], test: []}
-    for name, content in _files(root):
+    for name, content in source.files(root):
         *_, split, label, file = ("", "", *PurePosixPath(name).parts)
         if split in splits and PurePosixPath(file).suffix.lower() in IMAGES:
             splits[split].append((label, file, _decode(f"{root}/{name}", content, size, mode, square)))
@@ -49,23 +47,6 @@ def decode(root: Path, spec: dict, *, test: str = "test", square: bool = True) -
         tensors[f"{split}_images"] = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
         tensors[f"{split}_labels"] = torch.tensor([classes.index(label) for label, _, _ in splits[folder]])
     return tensors
-
-
-def _files(root: Path) -> Iterator[tuple[str, bytes]]:
-    if root.is_dir():
-        for path in root.rglob("*"):
-            if path.is_file():
-                yield path.relative_to(root).as_posix(), path.read_bytes()
-        return
-    try:
-        with tarfile.open(root) as tar:
-            for member in tar:
-                if member.isfile():
-                    yield member.name, tar.extractfile(member).read()
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise BenchError(f"{root}: not a complete .tar archive ({error}); copy it again") from None
-    except Exception as error:  # lzma and zlib raise errors of their own on damaged streams
-        raise BenchError(f"{root}: damaged archive ({error}); copy it again") from None
 
 
 def _decode(name: str, content: bytes, size: int, mode: str, square: bool) -> np.ndarray:

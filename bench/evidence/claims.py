@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from bench.evidence.stats import paired
+from bench.evidence.stats import by_pair, paired
 from bench.plan.spec import epsilon_text
 
 
@@ -16,9 +16,7 @@ def decide(name: str, claim: dict, runs: pd.DataFrame) -> dict:
     epsilon = epsilon_text(claim["epsilon"])
     arms = runs[(runs["arch"] == claim["arch"]) & (runs["epsilon"] == epsilon) & (runs["status"] == "completed")]
     arms = arms[arms["recipe"] == claim.get("recipe", arms["recipe"])]
-    first, second = (
-        arms[arms["variant"] == claim[key]].set_index("seed")["accuracy"].astype(float) for key in ("variant", "against")
-    )
+    first, second = (by_pair(arms[arms["variant"] == claim[key]]) for key in ("variant", "against"))
     contrast = paired(first, second)
     n, low, high, bar = (
         contrast["difference_n"],

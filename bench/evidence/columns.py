@@ -58,6 +58,7 @@ COLUMNS = {
     "seconds": lambda r: r["cost"]["seconds"],
     "images_per_second": lambda r: r["cost"]["images_per_second"],
     "peak_memory_mb": lambda r: r["cost"]["peak_memory_mb"],
+    "joules": lambda r: _number(r["cost"].get("joules")),  # of the whole device; NaN where no counter could be read
     "device": lambda r: r["machine"]["device_name"],
     "engine": lambda r: r["machine"]["engine"],
     "torch": lambda r: r["machine"]["torch"],

@@ -17,14 +17,14 @@ def path_of(run_id: str) -> Path:
     return FOLDER / f"{run_id}.json"
 
 
-def recall(run: Run, noise_multiplier: float) -> dict | None:
-    """The kept record of this very run, made with this noise; None where there is none."""
+def recall(run: Run, noise_multiplier: float, digest: str) -> dict | None:
+    """The kept record of this very run, made with this noise from the data of this digest; None where there is none."""
     try:
         record = records.read(path_of(run.id))
     except BenchError:  # missing or damaged: the run trains
         return None
     same = records.matches(record, run) and record["privacy"]["noise_multiplier"] == noise_multiplier
-    return record if same else None
+    return record if same and record["data"]["digest"] == digest else None
 
 
 def release(found: list[dict]) -> None:

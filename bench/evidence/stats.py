@@ -50,17 +50,33 @@ def correlation_interval(correlation: float, n: int) -> tuple[float, float]:
     return math.tanh(centre - half), math.tanh(centre + half)
 
 
+def by_pair(runs: pd.DataFrame) -> pd.Series:
+    """Accuracies by what makes two runs a pair: the same seed and the same data."""
+    return runs.set_index(["seed", "dataset_digest"])["accuracy"].astype(float)
+
+
+def mixed_data(summary: pd.DataFrame) -> list[str]:
+    """A sentence for every arm of a summary whose runs were made from data that differ."""
+    return [
+        f"{row['study']}: note: the runs of {'/'.join(row[name] for name in ARM[:3])}/eps{row['epsilon']} were made from "
+        f"data that differ ({row['dataset_digests']}): its mean is over all of them, its differences are of equal data"
+        for row in summary.to_dict("records")
+        if ";" in row["dataset_digests"]
+    ]
+
+
 def summarise(runs: pd.DataFrame, study: str, against: str = "baseline") -> pd.DataFrame:
     """A row per (recipe, arch, variant, epsilon) of `runs`, the rows of one study as `columns.frame` gives them.
 
     Accuracy statistics are over completed runs; diverged ones are counted, never averaged. Differences are to variant
-    `against` at the same recipe, arch and epsilon, paired by seed.
+    `against` at the same recipe, arch and epsilon, paired by seed on the same data. `dataset_digests` are those of all runs,
+    twelve digits each: where there are several, the mean is over data that differ.
     """
     rows = []
     for key, group in runs.groupby(ARM, sort=False):
         arm = dict(zip(ARM, key, strict=True))
         done = group[group["status"] == "completed"]
-        accuracy = done.set_index("seed")["accuracy"].astype(float)
+        accuracy = by_pair(done)
         low, high = interval(accuracy.to_numpy())
         row = {
             "study": study,
@@ -82,7 +98,7 @@ def summarise(runs: pd.DataFrame, study: str, against: str = "baseline") -> pd.D
                 & (runs["variant"] == against)
                 & (runs["status"] == "completed")
             ]
-            row |= {"against": against} | paired(accuracy, other.set_index("seed")["accuracy"].astype(float))
+            row |= {"against": against} | paired(accuracy, by_pair(other))
         row |= {
             "budget": group["budget"].iloc[0],
             "private": bool(group["private"].all()),
@@ -93,6 +109,7 @@ def summarise(runs: pd.DataFrame, study: str, against: str = "baseline") -> pd.D
             "seconds": done["seconds"].median(),
             "images_per_second": done["images_per_second"].median(),
             "dataset": "; ".join(sorted(group["dataset"].unique())),
+            "dataset_digests": "; ".join(sorted(digest[:12] for digest in group["dataset_digest"].unique())),
             "device": "; ".join(sorted(group["device"].unique())),
             "test_split_steers": bool(group["test_split_steers"].any()),
         }
@@ -104,5 +121,5 @@ SUMMARY_COLUMNS = [
     "study", *ARM, "n", "diverged", "mean", "sd", "low", "high", "best_epoch_mean", "without_average_mean",
     "against", "difference_n", "difference", "difference_low", "difference_high", "correlation", "pairing_gain",
     "budget", "private", "epsilon_rdp", "epsilon_pld", "noise_multiplier", "parameters", "seconds", "images_per_second",
-    "dataset", "device", "test_split_steers",
+    "dataset", "dataset_digests", "device", "test_split_steers",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import BenchError
-from bench.evidence import live, records
+from bench.evidence import datasets, live, records
 from bench.plan.spec import Run, Study
 
 LOGS = Path("results/logs/runs")
@@ -36,8 +36,9 @@ class Watcher:
 
     def look(self) -> dict:
         """What there is now, ready for JSON: `studies`, `all`, `running`, `failed`, `stopped`; see `bench status --help`."""
+        digests = {name: datasets.digest_of(name) for name in {run.recipe["dataset"] for run in self.runs.values()}}
         for run in self.runs.values():
-            self._read(run)
+            self._read(run, digests[run.recipe["dataset"]])
         said = live.read(run for run in self.runs.values() if run.id not in self.finished)
         said |= {name: {"state": "failed", "reason": reason} for name, reason in self._damaged.items()}
         running = sum(facts["state"] == "running" for facts in said.values())
@@ -56,16 +57,16 @@ class Watcher:
         }
 
     def stamp(self, run_id: str) -> tuple | None:
-        """When the record of the run was written and how long it is; None where there is none."""
+        """What changes when the run's record does, or the data that it is to be made from; None where there is none."""
         return self._stamps.get(run_id)
 
-    def _read(self, run: Run) -> None:
+    def _read(self, run: Run, digest: str | None) -> None:
         try:
             stat = run.path.stat()
         except OSError:
             self._forget(run)
             return
-        stamp = stat.st_mtime_ns, stat.st_size, stat.st_ino
+        stamp = stat.st_mtime_ns, stat.st_size, stat.st_ino, digest
         if self._stamps.get(run.id) == stamp:
             return
         self._forget(run)
@@ -75,7 +76,7 @@ class Watcher:
         except BenchError as error:
             self._damaged[run.id] = str(error)
             return
-        if records.matches(record, run):
+        if records.matches(record, run) and not datasets.differs(record, digest):
             result, cost = record["result"], record["cost"]
             self.finished[run.id] = Finished(record["status"], result["accuracy"], cost["seconds"])
 

@@ -11,7 +11,7 @@ from bench.plan.spec import Study, epsilon_text
 
 NAMES = ("runs", "summary", "claims", "not_run")
 # Read as text, where a parser would see numbers: '193e5' can be a digest, '2.10' a version.
-TEXT = dict.fromkeys(("epsilon", "commit", "source_digest", "dataset_digest", "torch", "opacus"), str)
+TEXT = dict.fromkeys(("epsilon", "commit", "source_digest", "dataset_digest", "dataset_digests", "torch", "opacus"), str)
 
 Collect = Callable[[list], tuple[list[dict], dict[str, str]]]
 

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ def load(path: str | Path = "config.yaml", *, local: bool = True) -> dict:
         merged = merge(merged, overlay.data)
     schema = yaml.load(SCHEMA.read_text(), Loader=LOADER)
     errors = list(_leaves(jsonschema.Draft202012Validator(schema).iter_errors(merged)))
-    if errors:
-        raise BenchError("\n".join(sorted({_sentence(error, documents) for error in errors})))
+    sentences = {_sentence(error, documents) for error in errors}
+    sentences |= {f"{_place(keys, documents)}{text}" for keys, text in _no_numbers(merged)}
+    if sentences:
+        raise BenchError("\n".join(sorted(sentences)))
     return merged
 
 
@@ -124,6 +127,11 @@ def _sentence(error: jsonschema.ValidationError, documents: list[_Document]) -> 
         text = f"{value!r} is text, a number is expected{_as_number(value)}"
     elif error.validator == "pattern":
         text = f"{value!r}: names become paths: small letters, digits and '-' only"
+    return f"{_place(keys, documents)}{text}"
+
+
+def _place(keys: list, documents: list[_Document]) -> str:
+    """'config.yaml:12: recipes.digits.delta: ', of the first document that has the keys."""
     place, line = documents[-1].path, None
     for document in documents:
         line = document.line(keys)
@@ -131,7 +139,21 @@ def _sentence(error: jsonschema.ValidationError, documents: list[_Document]) -> 
             place = document.path
             break
     where = ".".join(str(key) for key in keys)
-    return f"{place}{f':{line}' if line else ''}: {f'{where}: ' if where else ''}{text}"
+    return f"{place}{f':{line}' if line else ''}: {f'{where}: ' if where else ''}"
+
+
+def _no_numbers(value: Any, keys: tuple = ()) -> Iterator[tuple[list, str]]:
+    """(keys, why) of numbers that no limit of the schema catches: NaN, and infinity where it is not an epsilon."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _no_numbers(item, (*keys, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _no_numbers(item, (*keys, index))
+    elif isinstance(value, float) and math.isnan(value):
+        yield list(keys), ".nan is not a number; write one"
+    elif isinstance(value, float) and math.isinf(value) and not {"epsilons", "epsilon"} & set(keys):
+        yield list(keys), f"{'-' * (value < 0)}.inf is not a finite number; only an epsilon may be infinite"
 
 
 def _as_number(text: str) -> str:

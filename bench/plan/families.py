@@ -10,7 +10,8 @@ class Family:
 
     options: tuple[str, ...]  # the keys of an arch or variant that only this family has; all are required
     norm_channels: Callable[[dict], set[int]]  # options -> channels of every norm layer, extra sites included
-    stages: Callable[[dict], int]  # options -> groups of residual blocks that `stages` counts
+    # options -> channels of the sums of residual blocks, a number for each group of blocks that `stages` counts
+    sum_channels: Callable[[dict], tuple[int, ...]]
     activation_after_sum: bool
     problem: Callable[[dict], str | None] = lambda options: None  # options -> why there is no such network
 
@@ -19,13 +20,13 @@ FAMILIES = {
     "resnet9": Family(
         options=("width",),
         norm_channels=lambda options: {options["width"] * k for k in (1, 2, 4)},
-        stages=lambda options: 2,
+        sum_channels=lambda options: (2 * options["width"], 4 * options["width"]),
         activation_after_sum=False,
     ),
     "wide_resnet": Family(
         options=("depth", "width", "order", "shortcut", "weight_standardisation"),
         norm_channels=lambda options: {16, *(options["width"] * c for c in (16, 32, 64))},
-        stages=lambda options: 3,
+        sum_channels=lambda options: tuple(options["width"] * c for c in (16, 32, 64)),
         activation_after_sum=False,
         problem=lambda options: (
             None
@@ -38,7 +39,7 @@ FAMILIES = {
         norm_channels=lambda options: {
             options["width"] * k for k in ((1, 2, 4, 8, 16, 32) if options["depth"] == 50 else (1, 2, 4, 8))
         },
-        stages=lambda options: 4,
+        sum_channels=lambda options: tuple(options["width"] * k * (4 if options["depth"] == 50 else 1) for k in (1, 2, 4, 8)),
         activation_after_sum=True,
         problem=lambda options: (
             None if options["depth"] in (18, 34, 50) else f"depth: {options['depth']}: 18, 34 and 50 are known"

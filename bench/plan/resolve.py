@@ -1,14 +1,13 @@
 """From the checked configuration to studies and their runs, and every refusal of what the values mean together."""
 
-import json
 import math
-from dataclasses import asdict
 from typing import Any
 
 from bench import BenchError
+from bench.plan import canonical
 from bench.plan.config import did_you_mean, merge
 from bench.plan.families import FAMILIES, Family
-from bench.plan.spec import RECIPE_DEFAULTS, Model, Norm, Run, Study, epsilon_text, mechanism, why_not_private
+from bench.plan.spec import Model, Norm, Run, Study, epsilon_text, mechanism, why_not_private
 
 # As torch.optim names them; a test compares this table with torch's signatures.
 OPTIMIZER_ARGUMENTS = {
@@ -66,7 +65,7 @@ def model_of(config: dict, arch: str, variant: str) -> Model:
     norm = Norm.of(keys["norm"])
     sites = {site: _site(place, site, value, keys["norm"]) for site, value in sorted(keys["sites"].items())}
     _check_sites(place, family, norm, sites)
-    stages = _stages(place, keys["stages"], family.stages(options), bool(sites))
+    stages = _stages(place, keys["stages"], len(family.sum_channels(options)), bool(sites))
     for layer in (norm, *sites.values()):
         if isinstance(layer, Norm) and layer.kind == "group":
             for channels in sorted(family.norm_channels(options)):
@@ -113,9 +112,7 @@ def recipes_of(study: dict) -> list[str]:
 def _runs(place: str, study: dict, recipe_name: str, config: dict) -> tuple[list[Run], list[str]]:
     problems: list[str] = []
     runs: list[Run] = []
-    recipe = config["recipes"][recipe_name]
-    recipe = recipe | {"mechanism": mechanism(recipe)}
-    recipe = {k: v for k, v in recipe.items() if k not in RECIPE_DEFAULTS or v != RECIPE_DEFAULTS[k]}
+    recipe = canonical.recipe(config["recipes"][recipe_name])
     dataset = config["datasets"].get(recipe["dataset"], {})
     identity = {"name": recipe["dataset"]} | {key: value for key, value in dataset.items() if key != "path"}
     seeds = range(study["seeds"]) if isinstance(study["seeds"], int) else study["seeds"]
@@ -127,7 +124,7 @@ def _runs(place: str, study: dict, recipe_name: str, config: dict) -> tuple[list
             except BenchError as error:
                 problems.append(str(error))
                 continue
-            twin = seen.setdefault(json.dumps(asdict(model), sort_keys=True), variant)
+            twin = seen.setdefault(canonical.network(model), variant)
             if twin != variant:
                 problems.append(f"{place}.variants: {twin} and {variant} are the same network on {arch}; keep one")
             for epsilon in study["epsilons"]:
@@ -155,12 +152,12 @@ def _runs(place: str, study: dict, recipe_name: str, config: dict) -> tuple[list
             "nothing; remove .inf here, and train it with a recipe that leaves mechanism out"
         )
     if recipe["budget"] == "as-published":
-        published = {epsilon_text(float(key)) for key in recipe.get("noise_multipliers", {})}
+        published = recipe.get("noise_multipliers", {})
         for epsilon in study["epsilons"]:
             if math.isfinite(epsilon) and epsilon_text(epsilon) not in published:
                 problems.append(
                     f"{place}.epsilons: {epsilon_text(epsilon)}: recipe {recipe_name} has no published noise multiplier "
-                    f"for it (has: {', '.join(sorted(published)) or 'none'})"
+                    f"for it (has: {', '.join(sorted(published, key=float)) or 'none'})"
                 )
     return runs, problems
 
@@ -188,17 +185,27 @@ def _recipe_problems(place: str, recipe: dict, config: dict) -> list[str]:
             f"{place}.warmup: {recipe['warmup']} steps of {recipe['steps']}: the learning rate would never be reached for a "
             "step; choose less than steps"
         )
-    for key in recipe.get("noise_multipliers", {}):
-        try:
-            float(key)
-        except ValueError:
-            problems.append(f"{place}.noise_multipliers: {key!r} is not an epsilon")
+    problems += _key_problems(f"{place}.noise_multipliers", recipe.get("noise_multipliers", {}))
     known = OPTIMIZER_ARGUMENTS[recipe["optimizer"]["name"]]
     for key, value in recipe["optimizer"].items():
         if key not in ("name", *known):
             problems.append(f"{place}.optimizer: unknown argument {key!r}{did_you_mean(key, known)}")
         elif isinstance(value, str) and key != "name":
             problems.append(f"{place}.optimizer.{key}: {value!r} is text, a number is expected")
+    return problems
+
+
+def _key_problems(place: str, noise_multipliers: dict) -> list[str]:
+    """Keys that are no finite epsilon above zero, and such as mean the same one."""
+    problems, seen = [], {}
+    for key in noise_multipliers:
+        epsilon = canonical.epsilon_of(key)
+        if epsilon is None:
+            problems.append(f"{place}: {key!r} is not an epsilon; a finite number above 0 is expected")
+        elif epsilon in seen:
+            problems.append(f"{place}: {seen[epsilon]!r} and {key!r} are the same epsilon; keep one")
+        else:
+            seen[epsilon] = key
     return problems
 
 

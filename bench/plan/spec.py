@@ -1,7 +1,9 @@
 """What a run is: frozen specifications, and the text that identifies each."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from bench import RESULTS_VERSION, BenchError
@@ -52,6 +54,10 @@ RECIPE_DEFAULTS = {
     "precision": "float32",
     "mechanism": {"clip": True, "noise": True},  # without either a run is not private: it says where the loss comes from
 }
+
+
+# Keys of a recipe that decide its noise multiplier, `noise_multipliers` aside.
+BUDGET = ("batch_size", "steps", "delta", "budget", "accountant", "proxy_for_batch_size", "mechanism")
 
 
 def mechanism(recipe: dict) -> dict:
@@ -107,6 +113,14 @@ class Run:
             "seed": self.seed,
         }
 
+    def budget(self) -> dict:
+        """What decides the run's noise multiplier, the number of training samples aside: plain values, as JSON has them."""
+        stated = {key: self.recipe[key] for key in BUDGET if key in self.recipe}
+        epsilon = epsilon_text(self.epsilon)
+        published = self.recipe.get("noise_multipliers", {})
+        stated |= {"published": published[epsilon]} if epsilon in published else {}
+        return {"results_version": RESULTS_VERSION, "epsilon": epsilon} | stated
+
     def json(self) -> str:
         """The sorted JSON of `resolved()`: the training rule's only parameter."""
         return json.dumps(self.resolved(), sort_keys=True)
@@ -147,5 +161,8 @@ class Study:
 
 
 def epsilon_text(epsilon: float) -> str:
-    """'8', '7.42' or 'inf': the one spelling used in paths, records and tables."""
-    return format(float(epsilon), "g")
+    """'8', '7.42', '0.00001' or 'inf': the one spelling used in identities, paths, records and tables.
+
+    The fewest digits that give this very number back, without an exponent: no two epsilons share a text.
+    """
+    return "inf" if math.isinf(epsilon) else format(Decimal(repr(float(epsilon))), "f").removesuffix(".0")

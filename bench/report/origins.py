@@ -2,7 +2,7 @@
 
 from bench.evidence import columns
 from bench.plan import spec
-from bench.report.formats import number
+from bench.report.formats import number, significant
 from bench.report.studies import proxies
 from bench.report.words import count, unique
 
@@ -73,6 +73,7 @@ def checklist(studies: list[dict], made: list[dict]) -> dict:
         "machines": _distinct([record["machine"] for record in made], MACHINE),
         "run_time": {"all": sum(seconds), "shortest": seconds[0], "longest": seconds[-1]} if made else None,
         "peak_memory_mb": max((record["cost"]["peak_memory_mb"] for record in made), default=None),
+        "energy": _energy(made),
         "parameters": unique(_parameters(record) for record in made),
         "splits": _distinct([record["data"] for record in made], SPLIT),
     }
@@ -96,6 +97,19 @@ def _setting(name: str, recipe: dict) -> str:
     parts = spec.mechanism(recipe)
     taken_apart = "".join(f"; no {part}" for part, name in (("clipping", "clip"), ("noise", "noise")) if not parts[name])
     return f"{name}: {views} ({augmentation}); {average}; {warmup}; {recipe['precision']}{taken_apart}."
+
+
+def _energy(made: list[dict]) -> dict | None:
+    """Kilowatt-hours of the runs that could read a counter, how many these are, and what was counted; None without any."""
+    measured = [record for record in made if record["cost"].get("joules") is not None]
+    if not measured:
+        return None
+    devices = {"cuda": "the GPU, its CPU aside,", "cpu": "the CPU package"}
+    return {
+        "kwh": significant(sum(record["cost"]["joules"] for record in measured) / 3.6e6, 3),
+        "runs": len(measured),
+        "devices": unique(devices[record["machine"]["device"]] for record in measured),
+    }
 
 
 def _parameters(record: dict) -> str:

@@ -29,14 +29,15 @@ SAME_NUMBERS: tuple[str, ...] = ()
 class Checkpoint:
     """The checkpoint file of one run; it exists from the first `save` to `delete`."""
 
-    def __init__(self, run: Run, noise_multiplier: float, folder: Path = FOLDER):
-        self.folder, self.facts = folder, (run.json(), noise_multiplier)
+    def __init__(self, run: Run, noise_multiplier: float, folder: Path = FOLDER, digest: str = ""):
+        """`digest` is that of the data: a run never goes on with others than it began with."""
+        self.folder, self.facts = folder, (run.json(), noise_multiplier, digest)
         self.path = self._path(source_digest())
         self.lock_path = folder / f"{_digest(run.id)}.lock"
 
     def _path(self, sources: str) -> Path:
-        run, noise_multiplier = self.facts
-        key = f"{run}\n{noise_multiplier!r}\n{sources}\n{torch.__version__}"
+        run, noise_multiplier, data = self.facts
+        key = f"{run}\n{noise_multiplier!r}\n{data}\n{sources}\n{torch.__version__}"
         return self.folder / f"{_digest(key)}.pt"
 
     @contextlib.contextmanager

@@ -9,6 +9,7 @@ import torch
 
 from bench.data import Dataset
 from bench.dp.optimizer import NonFiniteGradient
+from bench.evidence import images
 from bench.machine import describe, peak_memory_mb
 from bench.plan.spec import Run, why_not_private
 from bench.training import recipe
@@ -76,6 +77,7 @@ def train(
                 accuracy = trainer.evaluate()["accuracy"] if evaluates else None
                 shown = now = time.perf_counter()
                 trainer.seconds = now - start
+                trainer.meter.read()
                 progress |= {"images_per_second": trainer.images / trainer.seconds, "accuracy": accuracy}
                 progress["seconds"] = trainer.seconds
                 watch(Progress(**progress, seconds_left=trainer.seconds / trainer.step * (steps - trainer.step)))
@@ -88,8 +90,9 @@ def train(
     except NonFiniteGradient as error:
         status, reason = "diverged", f"step {trainer.step}: {error}{UNCOVERED if private(run) else ''}"
     trainer.seconds = time.perf_counter() - start
+    spent = {"joules": trainer.meter.read(), "resumed_at_step": resumed_at}
     record = _record(trainer, status, reason, machine)
-    record["cost"]["resumed_at_step"] = resumed_at
+    record["cost"] |= spent
     return record
 
 
@@ -110,6 +113,7 @@ def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) ->
             "accuracy": curve[-1]["accuracy"] if completed else None,
             "accuracy_without_average": (evaluate(trainer.network, dataset)[0] if completed and trainer.average else None),
             "loss": curve[-1]["test_loss"] if completed else None,
+            "correct": images.pack(trainer.correct.tolist()) if completed else None,
             "best_epoch_accuracy": best["accuracy"] if best else None,
             "best_epoch_step": best["step"] if best else None,
             "test_split_steers": run.recipe["schedule"] == "plateau-on-test-loss",
@@ -124,7 +128,7 @@ def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) ->
             "clip_norm": run.recipe["clip_norm"] if trainer.clips else math.inf,
             "delta": run.recipe["delta"],
             "sampling": "poisson",
-            "adjacency": "add-or-remove-one",
+            "adjacency": "zero-out",
             "nonfinite_samples": trainer.measurements.nonfinite,  # each added zero, every time it was drawn
             "private": private(run),
             **recipe.privacy_of(run.recipe, trainer.rate, trainer.optimizer.noise_multiplier, trainer.step),

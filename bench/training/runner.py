@@ -12,10 +12,10 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import BenchError, data, machine, terminal
-from bench.evidence import kept, live, records
+from bench import BenchError, data, machine, source, terminal
+from bench.evidence import datasets, kept, live, records
 from bench.plan.spec import Run
-from bench.training import lease, loop
+from bench.training import lease, loop, noise
 from bench.training.checkpoint import Checkpoint
 from bench.training.recipe import noise_of
 
@@ -48,19 +48,20 @@ class Stop:
 
 
 def train_runs(
-    runs: list[Run], content: dict, stop: Stop, *, missing_only: bool, sigma: float | None = None, out: Path | None = None
+    runs: list[Run], content: dict, stop: Stop, *, missing_only: bool, noise: Path | None = None, out: Path | None = None
 ) -> int:
     """Trains `runs` one after another and writes their records; an exit code, 0 unless `stop` said so or a run failed.
 
     With `missing_only` those that have a matching record, or that another process is training, are left out, so that several
     processes can share the work, and a run that fails does not keep the others from training. Otherwise a run that another
     process trains is waited for. A record that Snakemake deleted after its run had ended is put back from where it was kept.
+    `noise` is a file of `calibrate`; one that was made for another budget or another number of samples is refused.
     """
-    session = _Session(content, stop, sigma)
+    session = _Session(content, stop, noise)
     failed = []
     with session:
         for run in runs:
-            if missing_only and (_done(run) or stop()):
+            if missing_only and (session.done(run) or stop()):
                 continue
             try:
                 ended = session.train(run, out or run.path, missing_only)
@@ -75,7 +76,7 @@ def train_runs(
                 continue
             if not ended:
                 return stop.code
-    left = sum(not _done(run) for run in runs) if missing_only else 0
+    left = sum(not session.done(run) for run in runs) if missing_only else 0
     if left and stop():
         print(f"{left} of {len(runs)} runs are left; the same command goes on", file=sys.stderr)
         return stop.code
@@ -87,10 +88,10 @@ def train_runs(
 class _Session(contextlib.ExitStack):
     """What the runs of one process share: data sets, noise, the code that was imported, a GPU once one is needed."""
 
-    def __init__(self, content: dict, stop: Stop, sigma: float | None):
+    def __init__(self, content: dict, stop: Stop, noise: Path | None):
         super().__init__()
-        self.content, self.stop, self.sigma = content, stop, sigma
-        self.load = functools.cache(lambda name: data.load(name, content["datasets"][name]))
+        self.content, self.stop, self.noise = content, stop, noise
+        self.load = functools.cache(self._load)
         self.noises: dict[tuple, float] = {}  # (recipe, epsilon) -> noise multiplier: PLD takes half a minute to find one
         # of the code that was imported, whatever happens to the files meanwhile
         (self.commit, self.dirty), self.digest = machine.commit(), machine.source_digest()
@@ -100,14 +101,14 @@ class _Session(contextlib.ExitStack):
         """Whether the run needs nothing more of this process; False where `stop` ended it or the wait for another one."""
         started = _now()
         dataset = self.load(run.recipe["dataset"])
-        noise = self._noise(run, len(dataset.train_labels))
-        checkpoint = Checkpoint(run, noise)
+        sigma = self._noise(run, len(dataset.train_labels))
+        checkpoint = Checkpoint(run, sigma, digest=dataset.digest)
         with checkpoint.lock(wait=None if missing_only else self.stop) as mine:
             if not mine:
                 return missing_only
-            if missing_only and _done(run):
+            if missing_only and self.done(run):
                 return True
-            if record := kept.recall(run, noise):
+            if record := kept.recall(run, sigma, dataset.digest):
                 return self._write(run, record, out, checkpoint, "finished before")
             live.write(run, "running", step=0, steps=run.recipe["steps"])
             if not self.has_gpu:
@@ -115,7 +116,7 @@ class _Session(contextlib.ExitStack):
                 self.has_gpu = True
             watch = _Watch(run)
             try:
-                record = loop.train(run, dataset, noise, self.content["machine"], watch, checkpoint, self.stop)
+                record = loop.train(run, dataset, sigma, self.content["machine"], watch, checkpoint, self.stop)
             except loop.Stopped as stopped:
                 live.write(run, "stopped", reason=str(stopped), **watch.facts)
                 print(f"{run.id}: {stopped}", file=sys.stderr)
@@ -130,9 +131,29 @@ class _Session(contextlib.ExitStack):
             }
             return self._write(run, record, out, checkpoint, f"after {record['cost']['seconds']:.0f} s")
 
+    def done(self, run: Run) -> bool:
+        """Whether the run has a record, made from its specification and from the data that its data set is now."""
+        if not run.path.exists():
+            return False
+        record = records.read(run.path)
+        return records.matches(record, run) and not datasets.differs(record, self._digest(run.recipe["dataset"]))
+
+    def _load(self, name: str) -> data.Dataset:
+        """Also says, for all that read records, which data are those of now."""
+        dataset = data.load(name, self.content["datasets"][name])
+        records.write_changed(datasets.text(dataset.describe()), datasets.path_of(name))
+        return dataset
+
+    def _digest(self, name: str) -> str | None:
+        """Of the data of now; None where nobody has looked. What is finished needs no data, and downloads none."""
+        if source.may_change(self.content["datasets"][name]):
+            with contextlib.suppress(BenchError):  # not on this machine any more
+                return self.load(name).digest
+        return datasets.digest_of(name)
+
     def _noise(self, run: Run, train_size: int) -> float:
-        if self.sigma is not None:
-            return self.sigma
+        if self.noise is not None:
+            return noise.read(self.noise, run, train_size)
         budget = run.recipe_name, run.epsilon
         if budget not in self.noises:
             self.noises[budget] = noise_of(run, train_size)["noise_multiplier"]
@@ -147,10 +168,6 @@ class _Session(contextlib.ExitStack):
         outcome = f"{result['accuracy']:.2f} %" if record["status"] == "completed" else f"diverged, {result['reason']}"
         print(f"{run.id}: {outcome} {how}", flush=True)
         return True
-
-
-def _done(run: Run) -> bool:
-    return run.path.exists() and records.matches(records.read(run.path), run)
 
 
 def _now() -> str:

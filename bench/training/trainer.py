@@ -18,6 +18,7 @@ from bench.machine import forget_peak_memory, uses_gpu
 from bench.plan.spec import Run
 from bench.training import recipe, scale_mixing
 from bench.training.averaging import Average
+from bench.training.energy import Meter
 from bench.training.measurements import Measurements, rounded
 
 TEST_BATCH = 1000
@@ -76,6 +77,8 @@ class Trainer:
         self.step = self.images = self.since = 0  # steps taken, images seen, of them since the last evaluation
         self.loss = torch.zeros((), dtype=torch.float64, device=self.device)  # their sum since the last evaluation
         self.seconds, self.curve = 0.0, []
+        self.meter = Meter(self.device)
+        self.correct = None  # at the last evaluation, bool (N,): which test images were right
 
     def _first_physical_batch(self, images: int | str) -> int:
         """Samples in memory at once, to begin with, where `machine.physical_batch` is `images`."""
@@ -141,7 +144,7 @@ class Trainer:
     def evaluate(self) -> dict:
         """A point of the curve, by the averaged weights where the recipe has them."""
         with self.average.in_place() if self.average else contextlib.nullcontext():
-            accuracy, loss = evaluate(self.network, self.dataset)
+            accuracy, loss, self.correct = evaluate(self.network, self.dataset)
         if not math.isfinite(loss):
             raise NonFiniteGradient("the test loss is not finite")
         if self.recipe["schedule"] == "plateau-on-test-loss":
@@ -180,6 +183,7 @@ class Trainer:
             "average": self.average.average if self.average else None,
             "loss": self.loss,
             "measurements": self.measurements.state(),
+            "joules": self.meter.read(),
             **{key: getattr(self, key) for key in ("step", "images", "since", "seconds", "curve", "physical")},
         }
 
@@ -191,6 +195,7 @@ class Trainer:
             self.average.average = [tensor.to(self.device) for tensor in state["average"]]
         self.loss.copy_(state["loss"])
         self.measurements.restore(state["measurements"])
+        self.meter.resume(state["joules"])
         for key in ("step", "images", "since", "seconds", "curve", "physical"):
             setattr(self, key, state[key])
 
@@ -218,12 +223,13 @@ def split(batch: torch.Tensor, draws: torch.Tensor | None, most: int, expected: 
 
 
 @torch.no_grad()
-def evaluate(network: torch.nn.Module, dataset: Dataset) -> tuple[float, float]:
-    """(accuracy in percent, mean cross-entropy) on the test split, in evaluation mode."""
+def evaluate(network: torch.nn.Module, dataset: Dataset) -> tuple[float, float, torch.Tensor]:
+    """(accuracy in percent, mean cross-entropy, whether each image was right (N,)) on the test split, in evaluation mode."""
     network.eval()
-    correct = loss = 0.0
+    correct, loss = [], 0.0
     for images, labels in zip(dataset.test_images.split(TEST_BATCH), dataset.test_labels.split(TEST_BATCH), strict=True):
         logits = network(dataset.normalise(images)).float()
-        correct += (logits.argmax(1) == labels).sum().item()
+        correct.append(logits.argmax(1) == labels)
         loss += cross_entropy(logits, labels, reduction="sum").item()
-    return 100 * correct / len(dataset.test_labels), loss / len(dataset.test_labels)
+    correct = torch.cat(correct)
+    return 100 * correct.sum().item() / len(correct), loss / len(correct), correct

@@ -1,6 +1,7 @@
 """Datasets: contents, cache, labels, and what damaged ones say."""
 
 import hashlib
+import os
 import tarfile
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import BenchError, data
+from bench import BenchError, data, source
 from bench.data import cifar10, imagenette
 
 SPEC = {"label": "Tiny", "source": "image_folder", "image_size": 16, "mean": [0.5] * 3, "std": [0.25] * 3}
@@ -72,6 +73,61 @@ def test_cache_is_used_checked_and_follows_the_source(folder, monkeypatch):
     assert len(reads) == 1
     Image.new("RGB", (16, 16)).save(folder / "train" / "ant" / "9.png")
     assert data.load("tiny", spec).digest != first.digest
+
+
+def test_the_place_and_the_times_of_files_are_no_data(folder, monkeypatch):
+    spec = SPEC | {"path": str(folder)}
+    first, known = data.load("tiny", spec), source.fingerprint("tiny", spec)
+    with tarfile.open("images.tar", "w") as tar:
+        tar.add(folder, arcname=".")
+    moved = folder.rename(folder.with_name("moved"))
+    (moved / "train/ant/0.png").touch()
+    (moved / "train/.DS_Store").write_text("left by a system")
+    monkeypatch.setitem(data.SOURCES, "image_folder", lambda spec: pytest.fail("decoded again"))
+    for path in (str(moved), "images.tar"):
+        assert source.fingerprint("tiny", spec | {"path": path}) == known
+        assert data.load("tiny", spec | {"path": path}).digest == first.digest
+
+
+def test_an_image_that_is_overwritten_in_place_is_seen(folder):
+    """With as many bytes and the time of the old one."""
+    spec = SPEC | {"path": str(folder)}
+    file = folder / "train/ant/9.bmp"
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(file)
+    first, known, stat = data.load("tiny", spec), source.fingerprint("tiny", spec), file.stat()
+    Image.new("RGB", (16, 16), (3, 2, 1)).save(file)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    assert source.fingerprint("tiny", spec) != known
+    assert data.load("tiny", spec).digest != first.digest
+
+
+def test_files_are_read_once_for_their_fingerprint(folder, monkeypatch):
+    spec = SPEC | {"path": str(folder)}
+    known = source.fingerprint("tiny", spec)
+    monkeypatch.setattr(source, "files", lambda root: pytest.fail("read again"))
+    assert source.fingerprint("tiny", spec) == known
+    (source.MEMORY / "tiny.json").write_text("{")
+    monkeypatch.undo()
+    monkeypatch.chdir(folder.parent)
+    assert source.fingerprint("tiny", spec) == known
+
+
+def test_files_that_are_not_there_are_remembered(folder):
+    spec = SPEC | {"path": str(folder)}
+    assert source.remembered("tiny", spec | {"path": "none"}) == source.remembered("tiny", SPEC) == ""
+    known = source.remembered("tiny", spec)
+    folder.rename(folder.with_name("gone"))
+    assert source.remembered("tiny", spec) == known
+    assert source.fingerprint("tiny", spec) == ""
+    folder.write_bytes(b"no archive")
+    assert source.remembered("tiny", spec).startswith(f"unreadable: {folder}: not a complete .tar archive")
+
+
+def test_more_channels_are_decoded_anew(folder):
+    spec = SPEC | {"path": str(folder)}
+    assert data.load("tiny", spec).train_images.shape[1] == 3
+    assert data.load("tiny", spec | {"mean": [0.5], "std": [0.2]}).train_images.shape[1] == 1
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_the_verb_names_the_smaller_bound(capsys):
     assert "inf" not in out
     commands.epsilon(None, 1.0, 0.1, 1, 0.5)
     assert "-" not in capsys.readouterr().out
-    with pytest.raises(BenchError, match="RDP not computed.*; PLD not computed"):
+    with pytest.raises(BenchError, match=r"RDP not computed.*; PLD not computed"):
         commands.epsilon(None, 1e300, 0.1, 1, 1e-5)
 
 

@@ -39,3 +39,10 @@ def test_diverged_seeds_are_no_pairs(shipped):
     found = claims.decide("mine", shipped["claims"]["scalenorm-helps-eps8"], columns.frame(made))
     assert (found["difference_n"], found["verdict"]) == (15, "undecided")
     assert found["reason"] == "15 of 16 paired seeds have finished"
+
+
+def test_runs_on_other_data_are_no_pairs(shipped):
+    made = [record_of(run, 65.0) for run in resolve.studies_of(shipped)["claim"].runs if run.epsilon == 8]
+    made[0]["data"]["digest"] = "e" * 64
+    found = claims.decide("mine", shipped["claims"]["scalenorm-helps-eps8"], columns.frame(made))
+    assert (found["difference_n"], found["reason"]) == (15, "15 of 16 paired seeds have finished")

@@ -1,11 +1,12 @@
 import copy
 import json
 import math
+import os
 
 import pytest
 
 from bench import BenchError
-from bench.evidence import columns, records
+from bench.evidence import columns, datasets, records
 from bench.plan import resolve
 from tests.factory import record_of
 
@@ -55,6 +56,46 @@ def test_collect_sorts_runs_by_what_exists(tmp_path, monkeypatch, quick):
     second.path.write_text("{")
     with pytest.raises(BenchError, match="damaged record"):
         records.collect([first, second, third])
+
+
+def test_records_of_other_data_are_missing(tmp_path, monkeypatch, quick):
+    monkeypatch.chdir(tmp_path)
+    first, second = list(quick.values())[:2]
+    for run, digest in ((first, "d" * 64), (second, "e" * 64)):
+        record = record_of(run, accuracy=70.0)
+        record["data"]["digest"] = digest
+        records.write(record, run.path)
+    assert len(records.collect([first, second])[0]) == 2  # nobody has looked at the data yet
+    records.write_text(datasets.text({"digest": "e" * 64}), datasets.path_of("digits"))
+    found, missing = records.collect([first, second])
+    assert [record["run"]["id"] for record in found] == [second.id]
+    assert missing == {first.id: "made from other data; run again"}
+
+
+def test_a_file_that_would_not_change_is_not_written(tmp_path):
+    path = tmp_path / "a" / "b.json"
+    records.write_changed("1\n", path)
+    os.utime(path, ns=(0, 0))
+    records.write_changed("1\n", path)
+    assert path.stat().st_mtime_ns == 0
+    records.write_changed("2\n", path)
+    assert path.stat().st_mtime_ns > 0
+    assert path.read_text() == "2\n"
+
+
+def test_a_record_matches_the_run_it_was_made_from(shipped):
+    """Every identity of the shipped configuration survives what JSON does to it, in a record and in a command."""
+    recipe = shipped["recipes"]["de-wrn-as-published"]
+    recipe["noise_multipliers"] = {float(key): value for key, value in recipe["noise_multipliers"].items()}
+    shipped["studies"]["quick"]["epsilons"] = [2.65680440, 1.0e-5, 1000000, math.inf]
+    shipped["claims"] = {}
+    seen = set()
+    for study in resolve.studies_of(shipped).values():
+        for run in study.runs:
+            record = {"run": json.loads(json.dumps(records._finite(run.resolved())))}
+            assert records.matches(record, run), run.id
+            seen.add(columns.COLUMNS["epsilon"](record))
+    assert {"2.6568044", "0.00001", "1000000", "inf"} < seen
 
 
 def test_frame(quick):

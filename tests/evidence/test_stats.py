@@ -67,3 +67,20 @@ def test_summarise(quick):
     assert set(table["budget"]) == {"calibrated"}
     assert table["without_average_mean"].isna().all()
     assert list(stats.summarise(columns.frame([]), "quick").columns) == stats.SUMMARY_COLUMNS
+
+
+def test_pairs_are_of_equal_data_and_mixed_means_are_told(quick):
+    made = [record_of(run, 70.0 + run.seed + 5 * (run.variant == "scalenorm")) for run in quick.values()]
+    for record in made:
+        if record["run"]["id"].startswith("digits/resnet9-w8/scalenorm/eps8/") and record["run"]["seed"] == 2:
+            record["data"]["digest"] = "e" * 64
+            record["result"]["accuracy"] = 0.0  # a pair with this one would show
+    summary = stats.summarise(columns.frame(made), "quick")
+    table = summary.set_index(["variant", "epsilon"])
+    assert table.loc["baseline", "8"]["dataset_digests"] == "d" * 12
+    row = table.loc["scalenorm", "8"]
+    assert row["dataset_digests"] == f"{'d' * 12}; {'e' * 12}"
+    assert (row["n"], row["difference_n"], row["difference"]) == (3, 2, 5.0)
+    (note,) = stats.mixed_data(summary)
+    assert note.startswith("quick: note: the runs of digits/resnet9-w8/scalenorm/eps8 were made from data that differ (dddd")
+    assert stats.mixed_data(stats.summarise(columns.frame([]), "quick")) == []

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from bench.evidence import live, records
+from bench.evidence import datasets, live, records
 from bench.evidence.status import LOGS, Watcher
 from bench.plan import resolve
 from tests.factory import record_of
@@ -107,6 +107,17 @@ def test_a_record_of_another_configuration_waits_and_a_damaged_one_has_failed(st
     assert [counts(state, "quick")[key] for key in ("done", "failed", "waiting")] == [0, 1, 7]
     assert state["failed"][0]["run"] == second.id
     assert "damaged record" in state["failed"][0]["reason"]
+
+
+def test_a_record_of_other_data_waits_from_the_moment_the_data_change(studies):
+    for run in studies["quick"].runs:
+        finish(run, 1.0)
+    watcher = Watcher([studies["quick"]])
+    assert counts(watcher.look(), "quick")["done"] == 8
+    records.write_text(datasets.text({"digest": "e" * 64}), datasets.path_of("digits"))
+    assert [counts(watcher.look(), "quick")[key] for key in ("done", "waiting")] == [0, 8]
+    records.write_text(datasets.text({"digest": "d" * 64}), datasets.path_of("digits"))
+    assert counts(watcher.look(), "quick")["done"] == 8
 
 
 def test_a_process_that_has_ended_leaves_a_stopped_run(studies):

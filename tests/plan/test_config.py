@@ -35,6 +35,16 @@ def line_of(text: str, part: str) -> int:
             "'inf' is text, a number is expected; YAML writes infinity as .inf",
         ),
         ("  scalar:   ", "  Scalar_x: ", "'Scalar_x': names become paths: small letters, digits and '-' only"),
+        ("epsilons: [1, 3, 8, .inf]", "epsilons: [1, .nan]", "studies.quick.epsilons.1: .nan is not a number; write one"),
+        (
+            "epsilons: [1, 3, 8, .inf]",
+            "epsilons: [0]",
+            "studies.quick.epsilons.0: 0 is less than or equal to the minimum",
+        ),
+        ("epsilons: [1, 3, 8, .inf]", "epsilons: [-.inf]", "studies.quick.epsilons.0: -inf is less than or equal to"),
+        ("batch_size: 192", "batch_size: .nan", "recipes.digits.batch_size: .nan is not a number"),
+        ("lr: 4.0e-3}", "lr: .inf}", "recipes.digits.optimizer.lr: .inf is not a finite number; only an epsilon may be"),
+        ("lr: 4.0e-3}", "lr: 1, momentum_decay: .nan}", "recipes.digits.optimizer.momentum_decay: .nan is not a number"),
         ("    steps: 80\n", "", "recipes.digits: 'steps' is a required property"),
         (
             "name: nadam, lr: 4.0e-3",
@@ -53,6 +63,13 @@ def test_sentence(tmp_path, old, new, expected):
 def test_the_line_is_that_of_the_key(tmp_path):
     text = TEXT.replace("delta: 1.0e-4", "delta: 1e-4")
     with pytest.raises(BenchError, match=rf"config.yaml:{line_of(text, 'delta: 1e-4')}: recipes.digits.delta"):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize("value", [".nan", "0", "-1"])
+def test_an_epsilon_that_is_none_is_refused_with_its_line(tmp_path, value):
+    text = TEXT.replace("epsilons: [1, 3, 8, .inf]", f"epsilons:\n      - 8\n      - {value}", 1)
+    with pytest.raises(BenchError, match=rf"config.yaml:{line_of(text, f'      - {value}')}: studies.quick.epsilons.1: "):
         load(tmp_path, text)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench import BenchError, models
-from bench.plan import families, resolve, spec
+from bench.plan import canonical, families, resolve, spec
 from bench.training import recipe
 from tests.factory import SMALL_ARCHS
 
@@ -40,6 +40,19 @@ def test_json_round_trip(shipped):
     for study in resolve.studies_of(shipped).values():
         for run in study.runs:
             assert spec.Run.from_json(run.json()) == run
+
+
+@pytest.mark.parametrize("keys", [{3: 1.7, 10: 0.8}, {"3": 1.7, "10.0": 0.8}, {3.0: 1.7, "1e1": 0.8}])
+def test_published_noise_has_one_identity_however_its_epsilons_are_written(shipped, keys):
+    """Integers as keys became text in a record, which then never matched its own run."""
+    shipped["recipes"]["digits"] |= {"budget": "as-published", "noise_multipliers": keys}
+    shipped["studies"]["quick"]["epsilons"] = [3, 10]
+    shipped["studies"]["quick-again"]["epsilons"] = [3]
+    shipped["claims"] = {}
+    run = resolve.studies_of(shipped)["quick"].runs[0]
+    assert run.recipe["noise_multipliers"] == {"3": 1.7, "10": 0.8}
+    assert spec.Run.from_json(run.json()) == run
+    assert recipe.noise_of(run, 1437)["noise_multiplier"] == 1.7
 
 
 def test_json_of_another_results_version_is_refused(quick):
@@ -89,6 +102,8 @@ def test_another_source_of_images_is_another_run(shipped):
         ("recipe", "digit", "studies.quick.recipe: unknown recipe 'digit' (did you mean 'digits'?)"),
         ("variants", ["batch"], "variant batch at epsilon 3: batch norm mixes samples"),
         ("variants", ["baseline", "groups-4"], "baseline and groups-4 are the same network on resnet9-w8; keep one"),
+        ("variants", ["groups-32", "groups-64"], "groups-32 and groups-64 are the same network on resnet9-w8; keep one"),
+        ("variants", ["instance", "groups-32"], "instance and groups-32 are the same network on resnet9-w8; keep one"),
     ],
 )
 def test_study_refusals(shipped, key, value, expected):
@@ -161,6 +176,10 @@ def test_batch_norm_may_train_without_privacy(shipped):
         ({"optimizer": {"name": "sgd", "lr": 1.0, "momentum": "1e-1"}}, "'1e-1' is text, a number is expected"),
         ({"budget": "as-published"}, "noise_multipliers belong to budget: as-published"),
         ({"noise_multipliers": {"8": 1.0}}, "noise_multipliers belong to budget: as-published"),
+        ({"noise_multipliers": {"eight": 1.0}}, "noise_multipliers: 'eight' is not an epsilon; a finite number above 0"),
+        ({"noise_multipliers": {math.inf: 1.0}}, "noise_multipliers: inf is not an epsilon"),
+        ({"noise_multipliers": {True: 1.0}}, "noise_multipliers: True is not an epsilon"),
+        ({"noise_multipliers": {8: 1.0, "8.0": 2.0}}, "noise_multipliers: 8 and '8.0' are the same epsilon; keep one"),
         ({"budget": "proxy"}, "proxy_for_batch_size belongs to budget: proxy"),
         ({"proxy_for_batch_size": 4096}, "proxy_for_batch_size belongs to budget: proxy"),
         (
@@ -248,18 +267,54 @@ def test_family_facts_agree_with_the_built_networks(shipped):
         family = families.FAMILIES[model.family]
         with torch.device("meta"):  # shapes only
             network = models.build(model, 3, 10)
-            filled = [
-                len(models.sites(models.build(replace(model, stages=(stage,)), 3, 10))) for stage in model.stages
-            ]  # fmt: skip
+            by_stage = [models.sites(models.build(replace(model, stages=(stage,)), 3, 10)) for stage in model.stages]
         norms = {layer.num_channels for layer in network.modules() if isinstance(layer, torch.nn.GroupNorm)}
         assert norms == family.norm_channels(model.options)
+        sums = [{layer.num_channels for *_, layer in filled} for filled in by_stage]
+        assert sums == [{channels} for channels in family.sum_channels(model.options)]
         blocks = [module for module in network.modules() if isinstance(module, models.ResidualBlock)]
-        assert min(filled) > 0
-        assert sum(filled) == len(blocks)
+        assert sum(map(len, by_stage)) == len(blocks)
         assert any(not isinstance(block.act, torch.nn.Identity) for block in blocks) == family.activation_after_sum
 
 
-@pytest.mark.parametrize(("epsilon", "text"), [(8, "8"), (7.42, "7.42"), (math.inf, "inf"), (0.5, "0.5"), (10.0, "10")])
-def test_epsilon_text(epsilon, text):
+@pytest.mark.parametrize("arch", sorted(SMALL_ARCHS))
+@pytest.mark.parametrize("stages", [["first"], ["last"], "all"])
+def test_equal_networks_are_those_with_equal_layers(shipped, arch, stages):
+    """The canonical text against the layers of the built networks, for every pair of norms at the sum."""
+    shipped["archs"] |= SMALL_ARCHS
+    norms = [{"groups": count} for count in (1, 8, 16, 32, 64, 128, 1024)] + [{"kind": "layer"}, {"kind": "instance"}]
+    norms += [{"affine": False}, {"kind": "instance", "affine": False}]
+    models_of, layers = {}, {}
+    for number, norm in enumerate(norms):
+        for place, keys in (("all", {"norm": norm}), ("sum", {"sites": {"sum": norm}, "stages": stages})):
+            name = f"{place}-{number}"
+            shipped["variants"][name] = keys
+            models_of[name] = resolve.model_of(shipped, arch, name)
+            with torch.device("meta"):
+                layers[name] = repr(models.build(models_of[name], 3, 10))
+    same = 0
+    for one, first in models_of.items():
+        for two, second in models_of.items():
+            equal = layers[one] == layers[two]
+            assert (canonical.network(first) == canonical.network(second)) == equal, (one, two)
+            same += equal and one != two
+    assert same  # 1024 groups and instance, for two
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "text"),
+    [
+        (8, "8"), (8.0, "8"), (7.42, "7.42"), (math.inf, "inf"), (0.5, "0.5"), (10.0, "10"), (2.65680440, "2.6568044"),
+        (1.0e-5, "0.00001"), (1000000, "1000000"), (1e22, "10000000000000000000000"), (0.1 + 0.2, "0.30000000000000004"),
+    ],
+)  # fmt: skip
+def test_epsilon_text(shipped, epsilon, text):
+    """All digits, and no sign that the paths of the workflow have no room for."""
     assert spec.epsilon_text(epsilon) == text
     assert float(text) == epsilon
+    assert re.fullmatch(r"[0-9.]+|inf", text)
+    shipped["studies"]["pocket"]["epsilons"] = [epsilon]
+    shipped["claims"] = {}
+    run = resolve.studies_of(shipped)["pocket"].runs[0]
+    assert run.path.parts[-2] == f"eps{text}"
+    assert spec.Run.from_json(run.json()).epsilon == epsilon

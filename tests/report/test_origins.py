@@ -53,6 +53,17 @@ def test_the_checklist_says_what_was_planned_and_measured(made):
     assert part["parameters"] == ["resnet9-w8 baseline, digits: 39,746"]
 
 
+def test_energy_is_of_the_runs_that_could_read_a_counter(made):
+    assert origins.checklist([study(made)], made)["energy"] is None
+    del made[2]["cost"]["joules"]  # of a version that did not look
+    made[0]["cost"]["joules"] = 3.6e6
+    made[1]["cost"]["joules"] = 1.8e6
+    made[1]["machine"]["device"] = "cuda"
+    energy = origins.checklist([study(made)], made)["energy"]
+    assert (energy["kwh"], energy["runs"], len(energy["devices"])) == ("1.50", 2, 2)
+    assert "GPU" in energy["devices"][1]
+
+
 def test_a_setting_says_what_the_recipe_does_not_do_too():
     recipe = {"views": 1, "augmentation": "none", "padding": "reflect", "ema": None, "warmup": 0, "precision": "float32"}
     assert origins._setting("a", recipe) == (

@@ -174,9 +174,14 @@ def test_cuda_without_a_gpu_is_refused(monkeypatch):
 def test_evaluate_counts_every_test_image(tiny, monkeypatch):
     run, dataset = tiny
     network = models.build(run.model, 1, 10)
-    whole = trainer.evaluate(network, dataset)
+    *whole, correct = trainer.evaluate(network, dataset)
     monkeypatch.setattr(trainer, "TEST_BATCH", 7)
-    assert trainer.evaluate(network, dataset) == pytest.approx(whole)
+    *parts, again = trainer.evaluate(network, dataset)
+    assert parts == pytest.approx(whole)
+    assert torch.equal(again, correct)
+    with torch.no_grad():
+        answers = network.eval()(dataset.normalise(dataset.test_images)).argmax(1)
+    assert torch.equal(correct, answers == dataset.test_labels)  # in the order of the data set
 
 
 @pytest.mark.parametrize("arch", SMALL_ARCHS)

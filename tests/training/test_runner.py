@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from bench import machine
 from bench.__main__ import main
-from bench.evidence import kept, live, records
+from bench.evidence import datasets, images, kept, live, records
 from bench.plan import resolve
 from bench.training import checkpoint, loop, runner
 from bench.training.checkpoint import Checkpoint
@@ -84,11 +85,80 @@ def test_a_run_that_ended_well_is_not_trained_again(runs, capsys):
 def test_what_is_kept_is_of_this_specification_and_noise(runs):
     runs, content = runs
     runner.train_runs(runs[:1], content, NEVER, missing_only=False)
-    assert kept.recall(runs[0], 0.0)
-    assert kept.recall(runs[0], 0.1) is None
-    assert kept.recall(dataclasses.replace(runs[0], recipe=runs[0].recipe | {"clip_norm": 9.0}), 0.0) is None
+    digest = records.read(runs[0].path)["data"]["digest"]
+    assert kept.recall(runs[0], 0.0, digest)
+    assert kept.recall(runs[0], 0.1, digest) is None
+    assert kept.recall(runs[0], 0.0, "e" * 64) is None
+    assert kept.recall(dataclasses.replace(runs[0], recipe=runs[0].recipe | {"clip_norm": 9.0}), 0.0, digest) is None
     kept.path_of(runs[0].id).write_text("{")
-    assert kept.recall(runs[0], 0.0) is None
+    assert kept.recall(runs[0], 0.0, digest) is None
+
+
+@pytest.fixture
+def pictures(runs, tmp_path):
+    """The same runs on an image folder of 16 training and 8 test images, and what changes one of its images in place."""
+    runs, content = runs
+    for number in range(24):
+        place = tmp_path / "pictures" / ("train" if number < 16 else "test") / ("ant", "bee")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (16, 16), 10 * number).save(place / f"{number}.bmp")
+    content["datasets"]["digits"] |= {"source": "image_folder", "path": "pictures"}
+    content["recipes"]["digits"]["batch_size"] = 4
+
+    def overwrite():
+        Image.new("L", (16, 16), 255).save(tmp_path / "pictures/train/ant/0.bmp")
+
+    return list(resolve.studies_of(content)["quick"].runs), content, overwrite
+
+
+def test_runs_of_changed_data_are_trained_again(pictures, capsys):
+    runs, content, overwrite = pictures
+    runner.train_runs(runs, content, NEVER, missing_only=True)
+    before = [records.read(run.path)["data"]["digest"] for run in runs]
+    assert len(set(before)) == 1
+    assert datasets.digest_of("digits") == before[0]
+    overwrite()
+    runner.train_runs(runs[:1], content, NEVER, missing_only=False)  # by hand, and not from what is kept
+    assert "finished before" not in capsys.readouterr().out
+    now = records.read(runs[0].path)["data"]["digest"]
+    assert now != before[0]
+    found, missing = records.collect(runs)
+    assert [record["run"]["id"] for record in found] == [runs[0].id]
+    assert missing == {run.id: records.OTHER_DATA for run in runs[1:]}
+    first = runs[0].path.read_text()
+    assert runner.train_runs(runs, content, NEVER, missing_only=True) == 0
+    assert {records.read(run.path)["data"]["digest"] for run in runs} == {now}
+    assert runs[0].path.read_text() == first
+    assert not records.collect(runs)[1]
+
+
+def test_finished_runs_need_their_data_no_more(pictures):
+    runs, content, _ = pictures
+    runner.train_runs(runs, content, NEVER, missing_only=True)
+    first = [run.path.read_text() for run in runs]
+    Path("pictures").rename("elsewhere")
+    assert runner.train_runs(runs, content, NEVER, missing_only=True) == 0
+    content["datasets"]["digits"]["path"] = "elsewhere"
+    assert runner.train_runs(runs, content, NEVER, missing_only=True) == 0
+    assert [run.path.read_text() for run in runs] == first
+
+
+def test_finished_runs_download_nothing(runs, monkeypatch):
+    runs, content = runs
+    runner.train_runs(runs, content, NEVER, missing_only=True)
+    monkeypatch.setattr(runner.data, "load", lambda *a: pytest.fail("loaded"))
+    assert runner.train_runs(runs, content, NEVER, missing_only=True) == 0
+
+
+def test_a_checkpoint_is_of_the_data_it_began_with(pictures, monkeypatch):
+    runs, content, overwrite = pictures
+    content["machine"]["checkpoint_minutes"] = 0
+    asked = iter([False, True])
+    stop = type("Stop", (), {"code": 75, "__call__": lambda self: next(asked, True)})()
+    assert runner.train_runs(runs[:1], content, stop, missing_only=False) == 75
+    overwrite()
+    assert runner.train_runs(runs[:1], content, NEVER, missing_only=False) == 0
+    assert records.read(runs[0].path)["cost"]["resumed_at_step"] == 0
 
 
 def test_a_failed_run_keeps_no_other_from_training(runs, monkeypatch, capsys):
@@ -149,6 +219,32 @@ def test_a_record_names_the_code_that_was_imported(runs, monkeypatch):
     monkeypatch.setattr(runner.machine, "commit", lambda: next(answers))
     runner.train_runs(runs[:2], content, NEVER, missing_only=True)
     assert [records.read(run.path)["provenance"]["commit"] for run in runs[:2]] == ["a" * 40] * 2
+
+
+def test_a_record_says_which_test_images_were_right(runs):
+    runs, content = runs
+    runner.train_runs(runs[:1], content, NEVER, missing_only=False)
+    record = records.read(runs[0].path)
+    correct = images.unpack(record)
+    assert correct.shape == (360,)
+    assert 0 < correct.sum() < 360
+    assert 100 * correct.sum() / 360 == record["result"]["accuracy"]
+
+
+@pytest.mark.parametrize(("steps", "most"), [(10, 6000), (50, 16000)])
+def test_a_record_is_small(runs, tmp_path, steps, most):
+    """With an evaluation a step: ten of them in 6 kB, fifty in 16 kB, also for the 10,000 test images of CIFAR-10."""
+    runs, content = runs
+    run = dataclasses.replace(
+        runs[2], epsilon=3.0, recipe=runs[2].recipe | {"batch_size": 4, "steps": steps, "evaluate_every": 1}
+    )
+    assert run.variant == "scalenorm"
+    runner.train_runs([run], content, NEVER, missing_only=False, out=Path("record.json"))
+    record = records.read(Path("record.json"))
+    assert len(record["curve"]) == steps
+    record["result"]["correct"] = images.pack([True] * 10_000)
+    records.write(record, Path("large.json"))
+    assert Path("record.json").stat().st_size < Path("large.json").stat().st_size <= most
 
 
 def test_peak_memory_is_of_the_run(runs):

@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(workflow.basedir))
 
 import bench
-from bench import BenchError, machine
+from bench import BenchError, machine, source
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
 
@@ -31,6 +31,9 @@ except BenchError as error:
     raise WorkflowError(str(error)) from None
 
 RUNS = {run.id: run for study in STUDIES.values() for run in study.runs}
+BUDGETS = {
+    (run.recipe_name, spec.epsilon_text(run.epsilon)): run for run in RUNS.values()
+}
 GPU = machine.uses_gpu(CONFIG["machine"])
 # A unit of the resource `gpu` is a run on a GPU; which GPU, bench/training/lease.py settles. `device: cuda` without a driver
 # is one.
@@ -83,26 +86,17 @@ def resolved(wildcards) -> str:
 
 
 def budget(wildcards) -> str:
-    """What decides the noise multiplier of a recipe at an epsilon."""
-    keys = (
-        "dataset",
-        "batch_size",
-        "steps",
-        "delta",
-        "budget",
-        "accountant",
-        "noise_multipliers",
-        "proxy_for_batch_size",
-    )
-    recipe = CONFIG["recipes"][wildcards.recipe]
-    return json.dumps(
-        {key: recipe.get(key) for key in keys} | {"mechanism": spec.mechanism(recipe)},
-        sort_keys=True,
-    )
+    """What decides the noise multiplier of a recipe at an epsilon; no text for one that no study has: the command refuses."""
+    run = BUDGETS.get((wildcards.recipe, wildcards.epsilon))
+    return json.dumps(run.budget(), sort_keys=True) if run else ""
 
 
 def dataset_spec(wildcards) -> str:
-    return json.dumps(CONFIG["datasets"][wildcards.dataset], sort_keys=True)
+    """What decides the data: the keys but for the path, and what the files at the path hold."""
+    keys = CONFIG["datasets"][wildcards.dataset]
+    held = source.remembered(wildcards.dataset, keys)
+    keys = {key: value for key, value in keys.items() if key != "path"}
+    return json.dumps(keys | {"holds": held}, sort_keys=True)
 
 
 def dataset_of(wildcards) -> str:

@@ -4,7 +4,14 @@ rule summarise:
         src=sources(
             *(
                 f"bench/evidence/{name}.py"
-                for name in ("records", "columns", "stats", "claims", "tables")
+                for name in (
+                    "records",
+                    "datasets",
+                    "columns",
+                    "stats",
+                    "claims",
+                    "tables",
+                )
             )
         ),
     output:
