@@ -29,6 +29,8 @@ CACHED_ELEMENTS = {"cpu": 2**19, "cuda": 2**26}
 # Elements of one sample up to which torch itself leaves oneDNN for patches and a matrix product, and we take many samples at
 # a time (`ConvParams::use_mkldnn` of torch 2.13, aten/src/ATen/native/Convolution.cpp).
 SMALL_SAMPLE = 20_480
+# Rounding errors of a Gram norm, 2^-24 in float32 each, that its upper bound has room for; a tenth of that was seen.
+ERRORS = 8
 
 
 class Rule(ABC):
@@ -59,7 +61,7 @@ class GramRule(Rule):
 
     @abstractmethod
     def squared_norms(self, layer: nn.Module, saved: Saved, g: torch.Tensor, n: int) -> torch.Tensor:
-        """(n,): squared norm over all of the layer's parameters."""
+        """(n,): squared norm over all of the layer's parameters, or a little more: never less than the weighted sum has."""
 
     @abstractmethod
     def weighted_sum(self, layer: nn.Module, saved: Saved, g: torch.Tensor, factors: torch.Tensor) -> Gradients:
@@ -189,7 +191,7 @@ class LinearRule(GramRule):
         inputs, outputs = x @ x.mT, g @ g.mT  # (n, K, K)
         if layer.bias is not None:
             inputs = inputs + 1  # a bias is the weight of an input that is always 1
-        return (inputs * outputs).flatten(1).sum(1)
+        return gram_norms(inputs, outputs)
 
     def weighted_sum(self, layer, saved, g, factors):
         x, g = remove(saved[0], factors), weigh(g, factors)
@@ -317,7 +319,19 @@ def weight_norms(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> 
 
 
 def _weight_norms(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
-    return torch.linalg.vecdot(patch_gram(layer, x, n).flatten(1), _gram(g.unflatten(0, (n, -1))).flatten(1))
+    return gram_norms(patch_gram(layer, x, n), _gram(g.unflatten(0, (n, -1))))
+
+
+def gram_norms(inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
+    """Squared norms (n,) from Gram matrices (n, T, T) of inputs and output gradients: their inner product, rounded upwards.
+
+    Its terms have both signs. Where they cancel, of a 1x1 convolution over a nearly constant image say, a rounded inner
+    product can be far below the squared norm, and clipping by it would let the sample add more than C. Its error is random
+    and of the order of the precision times the product of the matrices' lengths, so ERRORS times that is added.
+    """
+    inputs, outputs = inputs.flatten(1), outputs.flatten(1)
+    lengths = torch.linalg.vector_norm(inputs, dim=1) * torch.linalg.vector_norm(outputs, dim=1)
+    return torch.linalg.vecdot(inputs, outputs) + ERRORS * torch.finfo(inputs.dtype).eps / 2 * lengths
 
 
 def patch_gram(layer: nn.Conv2d, x: torch.Tensor, n: int) -> torch.Tensor:

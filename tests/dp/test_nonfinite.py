@@ -146,7 +146,7 @@ def test_rules_keep_poison_within_its_sample(make, shape, where, views):
         factors = torch.rand(4, dtype=torch.float64)
         factors[BAD] = 0
         kept = factors != 0
-        ways = [{p: factors @ remove(v.flatten(1), factors) for p, v in rule.per_sample(layer, saved, g, 4)}]
+        ways = [{p: factors @ remove(v.reshape(4, -1), factors) for p, v in rule.per_sample(layer, saved, g, 4)}]
         if isinstance(rule, GramRule):
             squares = rule.squared_norms(layer, saved, g, 4)
             assert not squares[BAD].isfinite()
