@@ -55,8 +55,8 @@ RECIPE_DEFAULTS = {
 }
 
 
-# Keys of a recipe that decide its noise multiplier, `noise_multipliers` aside.
-BUDGET = ("batch_size", "steps", "delta", "budget", "accountant", "proxy_for_batch_size")
+# Keys of a recipe that decide its noise multiplier, `noise_multipliers` aside; a test watches what `noise_of` reads.
+BUDGET = ("batch_size", "steps", "delta", "budget", "accountant", "proxy_for_batch_size", "mechanism")
 
 
 @dataclass(frozen=True, kw_only=True)
