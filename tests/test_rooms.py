@@ -31,6 +31,8 @@ MAY_IMPORT = {
 # Rooms that must not even load torch, with what they import: they make tables and pages, plan, and show where things stand.
 WITHOUT_TORCH = (
     "bench.plan.resolve",
+    "bench.source",
+    "bench.evidence.images",
     "bench.evidence.tables",
     "bench.evidence.compare",
     "bench.evidence.status",

@@ -56,8 +56,9 @@ RECIPE_DEFAULTS = {
 }
 
 
-# Keys of a recipe that decide its noise multiplier, `noise_multipliers` aside.
+# Keys of a recipe that decide its noise multiplier, `noise_multipliers` aside; a test watches what `noise_of` reads.
 BUDGET = ("batch_size", "steps", "delta", "budget", "accountant", "proxy_for_batch_size", "mechanism")
+
 
 
 def mechanism(recipe: dict) -> dict:

@@ -25,6 +25,7 @@ DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
 SITES = {"skip": "<", "branch": ">", "sum": "o"}
 NETWORK = ["recipe", "arch"]
 PANEL = [*NETWORK, "epsilon"]
+PAIR = [*PANEL, "seed", "dataset_digest"]
 WIDTH = 7.6  # inches
 RC = {
     "svg.hashsalt": "scalenorm-bench",
@@ -94,10 +95,10 @@ def differences(runs: pd.DataFrame, summary: pd.DataFrame, looks: dict[str, Styl
 
 
 def paired_seeds(runs: pd.DataFrame, against: str = "baseline") -> pd.DataFrame:
-    """A row per completed run and pair: its columns and `value`, its accuracy minus that of `against` in points."""
+    """A row per completed run and pair, on equal data: its columns and `value`, its accuracy minus that of `against`."""
     done = runs[runs["status"] == "completed"]
-    other = done[done["variant"] == against][[*PANEL, "seed", "accuracy"]]
-    pairs = done[done["variant"] != against].merge(other, on=[*PANEL, "seed"], suffixes=("", "_against"))
+    other = done[done["variant"] == against][[*PAIR, "accuracy"]]
+    pairs = done[done["variant"] != against].merge(other, on=PAIR, suffixes=("", "_against"))
     return pairs.assign(value=(pairs["accuracy"] - pairs["accuracy_against"]).astype(float))
 
 

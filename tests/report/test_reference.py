@@ -124,6 +124,14 @@ def test_everything_is_derived_from_the_records(root, made):
     assert reference.derived(CONFIG, root)[0] == files  # the same bytes, the documents' own snippets included
 
 
+def test_the_page_states_energy_and_neighbouring_data_sets(root, made):
+    made[0]["cost"]["joules"] = 7.2e6
+    reference.promote(made, root)
+    page = " ".join(reference.derived(CONFIG, root)[0][Path("report/reference.html")].split())
+    assert "2.00 kWh in 1 run of 36, by the counter of the CPU package, which counts all that runs there" in page
+    assert "Neighbouring data sets: zero-out: one sample counts or contributes nothing" in page
+
+
 def test_without_records_only_the_documents_are_derived(root):
     files, outside = reference.derived(CONFIG, root)
     assert list(files) == list(reference.DOCUMENTS)

@@ -79,7 +79,7 @@ def test_the_schedule_counts_only_where_the_arm_is_the_claims(claim):
 def test_the_reference_is_judged_by_the_same_rule(claim, monkeypatch):
     runs = pd.DataFrame(
         {"arch": "wrn", "epsilon": "8", "status": "completed", "recipe": "a", "variant": variant, "seed": seed,
-         "accuracy": 70.0 + seed + 5 * (variant == "scalenorm"), "dataset": "CIFAR-10"}
+         "accuracy": 70.0 + seed + 5 * (variant == "scalenorm"), "dataset": "CIFAR-10", "dataset_digest": "d"}
         for variant in ("baseline", "scalenorm")
         for seed in (0, 1)
     )  # fmt: skip

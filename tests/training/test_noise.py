@@ -11,7 +11,7 @@ import yaml
 
 from bench import BenchError
 from bench.__main__ import main
-from bench.plan import resolve
+from bench.plan import resolve, spec
 from bench.training import noise
 
 N = 1437
@@ -67,6 +67,44 @@ def test_it_is_refused_by_runs_of_another_epsilon_data_set_or_version(run, file,
     monkeypatch.setattr("bench.plan.spec.RESULTS_VERSION", 99)
     with pytest.raises(BenchError, match=re.escape("(this run: 99)")):
         noise.read(file, run, N)
+
+
+class Watched(dict):
+    """A recipe that remembers which of its keys were asked for."""
+
+    def __init__(self, content: dict):
+        super().__init__(content)
+        self.asked = set()
+
+    def __getitem__(self, key):
+        self.asked.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key, default=None):
+        self.asked.add(key)
+        return super().get(key, default)
+
+    def __contains__(self, key):
+        self.asked.add(key)
+        return super().__contains__(key)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"budget": "proxy", "proxy_for_batch_size": 512},
+        {"budget": "as-published", "noise_multipliers": {"8": 2.0}},
+    ],
+)
+def test_all_that_decides_the_noise_is_compared(run, keys):
+    """A key that `noise_of` came to read without a place in the budget would let noise of another recipe pass."""
+    watched = Watched(run.recipe | keys)
+    noise.noise_of(dataclasses.replace(run, recipe=watched), N)
+    assert {"batch_size", "steps", "delta", "budget"} <= watched.asked
+    assert watched.asked <= {*spec.BUDGET, "noise_multipliers"}
+    for key in set(spec.BUDGET) & set(watched):
+        assert dataclasses.replace(run, recipe=watched).budget()[key] == watched[key]
 
 
 @pytest.mark.parametrize(
