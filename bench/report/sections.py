@@ -107,6 +107,7 @@ def privacy(made: list[dict]) -> dict:
         "rows": [_spent(row) for row in ledger],
         "sampling": unique(row["sampling"] for row in ledger),
         "adjacency": unique(row["adjacency"] for row in ledger),
+        "nonfinite": sum(record["privacy"].get("nonfinite_samples", 0) for record in made),
     }
 
 
