@@ -45,6 +45,16 @@ def test_renyi_divergences_are_opacus(sigma, q):
     np.testing.assert_allclose(rdp.of_a_step(sigma, q), theirs, rtol=1e-10, atol=5e-12)
 
 
+@pytest.mark.parametrize("q", [1e-6, 1e-3, 0.1, 0.9])
+def test_renyi_divergences_over_the_whole_domain(q):
+    """They are numbers, grow with order (van Erven & Harremoes 2014, theorem 3) and fall with noise: no seams."""
+    found = np.array([rdp.of_a_step(sigma, q) for sigma in np.geomspace(0.01, 1e6, 33)])
+    assert np.isfinite(found).all()
+    assert (found > 0).all()
+    assert (np.diff(found, axis=1) >= -1e-9 * found[:, 1:]).all()
+    assert (np.diff(found, axis=0) <= 1e-9 * found[:-1]).all()
+
+
 @pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-9])
 @pytest.mark.parametrize(("sigma", "q", "steps"), [*USUAL, (30.0, 0.01, 100), (20.0, 0.1, 1)])
 def test_no_bound_by_rdp_is_looser_than_opacus(sigma, q, steps, delta):

@@ -24,7 +24,8 @@ FALSE_POSITIVES = 0.01
 def of(gaussians: Gaussians, steps: int) -> dict[str, float]:
     """`mu`, `mu_regret` and `tpr_at_1_percent_fpr`, a few units in the fourth digit above the exact ones at most.
 
-    mu is inf where every error rate of the best test is below 1e-10, that is, beyond 12.7.
+    mu is inf where every error rate of the best test is below 1e-10, that is, beyond 12.7. Tests within 1e-10 of guessing do
+    not count either, so that 0 means a total variation below that.
     """
     alphas, betas, detected = _curve(gaussians, steps)
     # a polygon's largest mu lies at a corner or where the rates that count end
