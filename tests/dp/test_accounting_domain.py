@@ -50,6 +50,14 @@ def test_more_steps_less_noise_and_smaller_deltas_spend_more(spent):
         assert any(value > 0 for value in found.values())
 
 
+@pytest.mark.parametrize("spent", [*itertools.product(SIGMAS, RATES, STEPS), (0.05, 1e-3, 10)], ids=str)
+def test_no_test_detects_more_than_epsilon_and_delta_allow(spent):
+    """power(alpha) <= delta + e^epsilon alpha (Kairouz et al. 2015), and no test is worse than guessing."""
+    detected = accounting.ledger(*spent, 1e-5)["tpr_at_1_percent_fpr"]
+    bounds = [delta + 0.01 * math.exp(min(accounting.epsilon_pld(*spent, delta), 100)) for delta in DELTAS]
+    assert 0.01 <= detected <= min(1, *bounds) + 1e-4  # of the curve's own grid
+
+
 def test_a_ledger_knows_no_privacy_and_nothing_done():
     assert accounting.ledger(0.0, 0.1, 3, 1e-5) == {
         "epsilon_rdp": math.inf,

@@ -208,6 +208,15 @@ def test_mu_of_a_gaussian_is_its_own(sigma, steps):
     assert found["tpr_at_1_percent_fpr"] == pytest.approx(ndtr(mu + ndtri(0.01)), rel=1e-4)
 
 
+def test_a_record_that_is_seldom_drawn_and_then_seen():
+    """Noise is 1/20: who is drawn in one of ten steps is told from all others; else there is nothing to see."""
+    drawn = 1 - (1 - 1e-3) ** 10
+    found = tradeoff.of(onestep.Gaussians(0.05, 1e-3), 10)
+    # what the rest of a grid point's width adds, 3e-3 of the 1 %, is the tolerance
+    assert drawn + (1 - drawn) * 0.01 <= found["tpr_at_1_percent_fpr"] <= drawn + (1 - drawn) * 0.01 + 2e-4
+    assert found["mu"] == pytest.approx(ndtri(drawn) - ndtri(1e-10), rel=1e-3)
+
+
 def test_the_regret_is_of_both_roles():
     """One step is far from Gaussian: mu of its tail misjudges the middle by what a scan over alpha finds."""
     alphas, betas, _ = tradeoff._curve(onestep.Gaussians(1.0, 0.1), 1)
