@@ -48,6 +48,55 @@ def test_pld_needs_less_noise_than_rdp():
     assert calibrate(8, 192 / 1437, 80, 1e-4, "pld") < calibrate(8, 192 / 1437, 80, 1e-4, "rdp")
 
 
+@pytest.mark.parametrize("accountant", ACCOUNTANTS)
+@pytest.mark.parametrize("sigma", [0.0501, 0.3, 57.8, 9_990.0])
+def test_the_search_reaches_from_a_twentieth_to_ten_thousand(accountant, sigma):
+    """The far end by RDP with a million steps, as its smallest epsilon would else hide the noise."""
+    rate, steps, delta = (0.01, 20, 1e-5) if sigma < 100 else (1.0, 10**6 if accountant == "rdp" else 10**4, 1e-3)
+    epsilon = ACCOUNTANTS[accountant](sigma, rate, steps, delta)
+    assert calibrate(epsilon, rate, steps, delta, accountant) == pytest.approx(sigma, rel=3e-5)
+
+
+def test_small_epsilons_are_within_reach():
+    """RDP's floor was 0.103 at delta 1e-5 with Opacus' orders, and at epsilon 0.2 it took a tenth too much noise."""
+    assert calibrate(0.05, 0.1, 100, 1e-5, "rdp") < 1.15 * calibrate(0.05, 0.1, 100, 1e-5, "pld")
+    assert calibrate(0.005, 0.01, 1, 1e-5, "pld") > 1
+
+
+def test_pld_is_asked_a_few_times_and_not_far_from_the_answer(monkeypatch):
+    asked = []
+
+    def spent(sigma, *others):
+        asked.append(sigma)
+        return epsilon_pld(sigma, *others)
+
+    monkeypatch.setitem(ACCOUNTANTS, "pld", spent)
+    found = calibrate(8, 4096 / 50000, 2468, 1e-5, "pld")
+    assert found == pytest.approx(2.5607, abs=1e-4)
+    assert len(asked) <= 12
+    assert min(asked) > 0.85 * found
+
+
+@pytest.mark.parametrize(
+    ("budget", "says"),
+    [
+        ((0.001, 0.1, 5, 1e-5, "rdp"), r"epsilon 0.001 \(accountant: rdp, delta 1e-05, 5 steps at rate 0.1\): out of reach.*"
+         "RDP gets to no epsilon below 0.0035 here, whatever the noise; use accountant: pld"),
+        ((0.004, 1.0, 10**6, 1e-5, "rdp"), "out of reach, noise multipliers end at 10,000; use accountant: pld"),
+        ((1e-4, 1.0, 10**6, 1e-5, "pld"), "accountant: pld.*out of reach.*; take fewer steps, a smaller batch or"),
+        ((1e6, 0.001, 1, 1e-5, "pld"), "1 step at rate 0.001.*: met with hardly any noise, below 0.05; use epsilon .inf"),
+        ((-1.0, 0.1, 5, 1e-5, "rdp"), "epsilon -1: a number above 0"),
+        ((math.nan, 0.1, 5, 1e-5, "rdp"), "epsilon nan: a number above 0"),
+        ((1.0, 0.1, 0, 1e-5, "rdp"), "no step, so that no noise is needed"),
+        ((1.0, 0.1, 5, 1e-5, "prv"), "accountant 'prv' is not known; take one of rdp, pld"),
+        ((1.0, 0.1, 5, 1e-13, "pld"), "PLD not computed: beyond deltas from 1e-12"),
+    ],
+)  # fmt: skip
+def test_every_refusal_says_why_and_the_way_out(budget, says):
+    with pytest.raises(BenchError, match=says):
+        calibrate(*budget)
+
+
 def test_edges():
     for spent in ACCOUNTANTS.values():
         assert spent(1.0, 0.1, 0, 1e-5) == 0

@@ -15,7 +15,7 @@ from bench.dp import accounting
 from bench.dp.accounting import domain, pld
 from bench.training.recipe import privacy_of
 
-SIGMAS, RATES, STEPS, DELTAS = (0.05, 0.7, 1e4), (1e-6, 0.02, 1.0), (1, 200, 20_000), (1e-12, 1e-5, 0.1)
+SIGMAS, RATES, STEPS, DELTAS = (0.05, 0.7, 1e4), (1e-6, 0.02, 1.0), (1, 20_000), (1e-12, 1e-5, 0.1)
 # Corners and, last, the longest found: where a step's loss is mostly one value and seldom a large one.
 CORNERS = [
     *itertools.product((0.05, 1e4), (1e-9, 1.0), (1, 10**6), (1e-12,)),
@@ -48,6 +48,14 @@ def test_more_steps_less_noise_and_smaller_deltas_spend_more(spent):
         for key, epsilon in found.items():
             assert no_less(accounting.epsilon_rdp(*key), epsilon), key
         assert any(value > 0 for value in found.values())
+
+
+@pytest.mark.parametrize("spent", [*itertools.product(SIGMAS, RATES, STEPS), (0.05, 1e-3, 10)], ids=str)
+def test_no_test_detects_more_than_epsilon_and_delta_allow(spent):
+    """power(alpha) <= delta + e^epsilon alpha (Kairouz et al. 2015), and no test is worse than guessing."""
+    detected = accounting.ledger(*spent, 1e-5)["tpr_at_1_percent_fpr"]
+    bounds = [delta + 0.01 * math.exp(min(accounting.epsilon_pld(*spent, delta), 100)) for delta in DELTAS]
+    assert 0.01 <= detected <= min(1, *bounds) + 1e-4  # of the curve's own grid
 
 
 def test_a_ledger_knows_no_privacy_and_nothing_done():
@@ -160,7 +168,7 @@ def test_published_mu_is_what_the_published_noise_spends():
     with open(ROOT / "results/reference/published.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     known = [row for row in rows if row["sigma"]]
-    assert len(known) == 28
+    assert len(known) == 29
     for row in rows:
         given = [bool(row[name]) for name in ("sigma", "q", "T", "mu", "noise_source")]
         assert all(given) or not any(given), row["id"]

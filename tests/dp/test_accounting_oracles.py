@@ -45,6 +45,16 @@ def test_renyi_divergences_are_opacus(sigma, q):
     np.testing.assert_allclose(rdp.of_a_step(sigma, q), theirs, rtol=1e-10, atol=5e-12)
 
 
+@pytest.mark.parametrize("q", [1e-6, 1e-3, 0.1, 0.9])
+def test_renyi_divergences_over_the_whole_domain(q):
+    """They are numbers, grow with order (van Erven & Harremoes 2014, theorem 3) and fall with noise: no seams."""
+    found = np.array([rdp.of_a_step(sigma, q) for sigma in np.geomspace(0.01, 1e6, 33)])
+    assert np.isfinite(found).all()
+    assert (found > 0).all()
+    assert (np.diff(found, axis=1) >= -1e-9 * found[:, 1:]).all()
+    assert (np.diff(found, axis=0) <= 1e-9 * found[:-1]).all()
+
+
 @pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-9])
 @pytest.mark.parametrize(("sigma", "q", "steps"), [*USUAL, (30.0, 0.01, 100), (20.0, 0.1, 1)])
 def test_no_bound_by_rdp_is_looser_than_opacus(sigma, q, steps, delta):
@@ -196,6 +206,15 @@ def test_mu_of_a_gaussian_is_its_own(sigma, steps):
     assert found["mu"] >= mu * (1 - 1e-9)
     assert 0 <= found["mu_regret"] < 1e-5
     assert found["tpr_at_1_percent_fpr"] == pytest.approx(ndtr(mu + ndtri(0.01)), rel=1e-4)
+
+
+def test_a_record_that_is_seldom_drawn_and_then_seen():
+    """Noise is 1/20: who is drawn in one of ten steps is told from all others; else there is nothing to see."""
+    drawn = 1 - (1 - 1e-3) ** 10
+    found = tradeoff.of(onestep.Gaussians(0.05, 1e-3), 10)
+    # what the rest of a grid point's width adds, 3e-3 of the 1 %, is the tolerance
+    assert drawn + (1 - drawn) * 0.01 <= found["tpr_at_1_percent_fpr"] <= drawn + (1 - drawn) * 0.01 + 2e-4
+    assert found["mu"] == pytest.approx(ndtri(drawn) - ndtri(1e-10), rel=1e-3)
 
 
 def test_the_regret_is_of_both_roles():

@@ -39,7 +39,9 @@ def calibrate(epsilon: float, sample_rate: float, steps: int, delta: float, acco
     excess = excess_of(ACCOUNTANTS[accountant])
     low, high = _bracket(excess, excess_of(ACCOUNTANTS["rdp"]) if accountant == "pld" else None)
     if high is None:
-        raise BenchError(f"{where}: out of reach, noise multipliers end at {MOST:g}; {_way_out(accountant, epsilon, delta)}")
+        raise BenchError(
+            f"{where}: out of reach, noise multipliers end at {MOST:,.0f}; {_way_out(accountant, epsilon, delta)}"
+        )
     if low is None:
         raise BenchError(
             f"{where}: met with hardly any noise, below {LEAST:g}; use epsilon .inf, a smaller one or more steps"

@@ -47,7 +47,7 @@ def _log_moment(sigma: float, q: float, order: float) -> float:
     x = np.arange(-REACH * sigma, order + REACH * sigma, spacing)
     exponent = (2 * x - 1) / (2 * sigma**2)
     # log(1 - q + q e^v), of which the first form overflows where the second is exact
-    excess = q * np.expm1(np.minimum(exponent, 30))
+    excess = q * np.expm1(np.minimum(exponent, 600))
     log_ratio = np.where(
         exponent < 30, np.log1p(excess), exponent + math.log(q) + np.log1p((1 - q) / q * np.exp(-np.maximum(exponent, 30)))
     )
@@ -56,4 +56,6 @@ def _log_moment(sigma: float, q: float, order: float) -> float:
     if moment > 0.5:
         return moment
     # close to 1 the moment less 1 is summed instead, as (1 + u)^order - 1 - order u, which is nowhere negative: E u = 0
-    return math.log1p(float(np.sum(np.exp(log_weight) * np.maximum(np.expm1(order * log_ratio) - order * excess, 0))))
+    power = order * log_ratio
+    near = np.exp(log_weight) * np.maximum(np.expm1(np.minimum(power, 700)) - order * excess, 0)
+    return math.log1p(float(np.sum(np.where(power < 700, near, np.exp(log_weight + power)))))
