@@ -138,7 +138,8 @@ def test_bf16_clips_as_exactly_as_float32(arch):
     for views, label in zip(images, labels, strict=True):
         found, _ = summed(network, ENGINES["fast"], views[None], label[None], 0.01, 1)
         assert found.dtype == torch.float32
-        assert found.norm().item() == pytest.approx(0.01, rel=1e-5)
+        # never more, and less by the margins only: SLACK's 7.6e-6 and that of Gram norms
+        assert 0.01 * (1 - 3e-5) < found.double().norm().item() <= 0.01
         # torch's own gradient differs in what it rounds to 8 bits: weight gradients, but not the outputs of norms
         (gradient,) = alone(network, views[None], label[None])
         assert (found / found.norm() - gradient / gradient.norm()).norm() < 2**-6
