@@ -244,7 +244,7 @@ def _prepare(arguments: list[str]) -> None:
     with contextlib.suppress(Exception):
         options = dict(zip(arguments[1::2], arguments[2::2], strict=True))
         recipe, noise = Run.from_json(options["--run-json"]).recipe, json.loads(Path(options["--noise"]).read_text())
-        accounting.epsilon_pld(noise["noise_multiplier"], noise["sample_rate"], recipe["steps"], recipe["delta"])
+        accounting.ledger(noise["noise_multiplier"], noise["sample_rate"], recipe["steps"], recipe["delta"])
 
 
 def serve(address: str, driver: str, main: Callable[[list[str]], int]) -> None:

@@ -100,7 +100,7 @@ class Rate(click.ParamType):
 
         try:
             return float(Fraction(value))
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ZeroDivisionError, OverflowError):
             self.fail(f"{value!r} is not a rate; write a number or a fraction like 1/49", param, ctx)
 
 

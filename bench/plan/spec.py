@@ -60,7 +60,6 @@ RECIPE_DEFAULTS = {
 BUDGET = ("batch_size", "steps", "delta", "budget", "accountant", "proxy_for_batch_size", "mechanism")
 
 
-
 def mechanism(recipe: dict) -> dict:
     """Whether the recipe clips and adds noise, {clip, noise}."""
     return RECIPE_DEFAULTS["mechanism"] | recipe.get("mechanism", {})

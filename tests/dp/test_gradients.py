@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from bench import models
 from bench.dp import fast
 from bench.dp.gradients import ENGINES, NotPrivate
-from bench.dp.optimizer import Optimizer
+from bench.dp.optimizer import SLACK, Optimizer
 from bench.dp.sampling import generator
 from bench.plan import config, resolve
 from bench.training.recipe import set_precision
@@ -126,7 +126,8 @@ def test_float32(engine, arch):
     clip_norm = gradients.norm(dim=1).median().item()
     expected = clipped_sum(gradients, clip_norm)
     found, _ = summed(copy.deepcopy(network).float(), ENGINES[engine], images.float(), labels, clip_norm, 5)
-    assert (found.double() - expected).norm() < 1e-5 * expected.norm()
+    # rounding, and the margin by which factors stay below C
+    assert (found.double() - expected).norm() < (1e-5 + SLACK * 2**-24) * expected.norm()
 
 
 @pytest.mark.parametrize("arch", ["resnet9-w8", "wrn10-1"])
@@ -138,7 +139,8 @@ def test_bf16_clips_as_exactly_as_float32(arch):
     for views, label in zip(images, labels, strict=True):
         found, _ = summed(network, ENGINES["fast"], views[None], label[None], 0.01, 1)
         assert found.dtype == torch.float32
-        assert found.norm().item() == pytest.approx(0.01, rel=1e-5)
+        # never more, and less by the margins only: SLACK's 7.6e-6 and that of Gram norms
+        assert 0.01 * (1 - 3e-5) < found.double().norm().item() <= 0.01
         # torch's own gradient differs in what it rounds to 8 bits: weight gradients, but not the outputs of norms
         (gradient,) = alone(network, views[None], label[None])
         assert (found / found.norm() - gradient / gradient.norm()).norm() < 2**-6

@@ -97,7 +97,7 @@ def test_poison_that_only_pads_a_batch_does_not_stop_a_run_that_is_not_private()
     optimizer = optimizer_of(network, 1.0)
     optimizer.start_step()
     NotPrivate(network, optimizer).accumulate(images, labels, torch.tensor([1.0, 1, 0], dtype=torch.float64))
-    optimizer.finish_step()
+    optimizer.finish_step(1)
     assert all(p.isfinite().all() for p in network.parameters())
 
 
@@ -110,7 +110,7 @@ def test_a_private_step_goes_on(engine):
     before = [p.clone() for p in network.parameters()]
     optimizer.start_step()
     ENGINES[engine](network, optimizer).accumulate(images, labels)
-    optimizer.finish_step()
+    optimizer.finish_step(1)
     assert all(p.isfinite().all() and not torch.equal(p, q) for p, q in zip(network.parameters(), before, strict=True))
 
 
@@ -125,7 +125,7 @@ def test_without_clipping_a_non_finite_sample_stops_the_step_and_leaves_the_mode
     optimizer.start_step()
     engine.accumulate(images, labels)
     with pytest.raises(NonFiniteGradient, match="the sum of the gradients is not finite"):
-        optimizer.finish_step()
+        optimizer.finish_step(1)
     assert all(torch.equal(p, q) for p, q in zip(network.parameters(), before, strict=True))
 
 
