@@ -5,9 +5,10 @@ batch B are public, and neighbouring data sets differ in one record, which in on
 give the same numbers for add-or-remove-one, where N itself would be private, which a rate of B / N denies. Where a record is
 replaced by another, about twice the epsilon is spent: `epsilon_replace_one`.
 
-Epsilon by RDP (`rdp`, Opacus' bound) and by PLD (`pld`, dp-accounting's) are both upper bounds, and the smaller counts: PLD,
-to a few units in the sixth digit. `domain` says for which numbers they are computed; beyond, they refuse in a sentence. Both
-are exact about rounding down to PLD's smallest delta, 1e-12 (`composed` has why), so that no correction is needed.
+Epsilon by RDP (`rdp`, Opacus' bound) and by PLD (`pld`, dp-accounting's method) are both upper bounds, and the smaller
+counts: PLD, to five digits for usual runs. `domain` says for which numbers they are computed; beyond, they refuse in a
+sentence. PLD's rounding is covered down to its smallest delta, 1e-12 in a million steps: `composed` tilts the sums, and
+tests hold the exact Gaussian there. Where a grid cannot be halved further, PLD is looser, and still a bound.
 """
 
 from bench.dp.accounting.bounds import ACCOUNTANTS, epsilon_pld, epsilon_rdp, epsilon_replace_one, ledger

@@ -4,8 +4,8 @@ import math
 
 from bench import BenchError
 
-# (smallest, largest) noise multiplier, most steps, smallest delta. Within PLD's, 30 s and 1 GB hold for every call on one
-# core, measured at the corners; within RDP's half a second.
+# (smallest, largest) noise multiplier, most steps, smallest delta. Within PLD's, a ledger took 5 s and 1.1 GB at most on one
+# core, measured at the corners and some 150 random places (tests allow 60 s and 2 GB); within RDP's, half a second.
 NOISE = {"rdp": (0.01, 1e6), "pld": (0.05, 1e4)}
 STEPS = {"rdp": 10**9, "pld": 10**6}
 DELTA = {"rdp": 1e-100, "pld": 1e-12}
