@@ -29,8 +29,8 @@ class _Mish(torch.autograd.Function):
     """With w = exp(x) and n = w (w + 2): tanh(softplus(x)) = n / (n + 2), and mish' is that + 4 x w (w + 1) / (n + 2)^2.
 
     One exponential instead of three functions forward and as many backward, and no difference of close numbers anywhere:
-    the result has a relative error of a few roundings. From x = 20 on mish is x and its slope 1 in float64, so that w and the x of
-    the second term may stay there.
+    the result has a relative error of a few roundings. From x = 20 on mish is x and its slope 1 in float64, so that w and
+    the x of the second term may stay there.
     """
 
     generate_vmap_rule = True
