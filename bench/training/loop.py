@@ -134,11 +134,14 @@ def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) ->
             **recipe.privacy_of(run.recipe, trainer.rate, trainer.optimizer.noise_multiplier, trainer.step),
         },
         "data": dataset.describe(),
-        "model": {"parameters": sum(p.numel() for p in trainer.optimizer.params)},
+        "model": {
+            "parameters": sum(p.numel() for p in trainer.optimizer.params),
+            "stages": list(trainer.measurements.stages),  # of the signal-to-noise ratios in the curve
+        },
         "cost": {
-            "seconds": trainer.seconds,
-            "images_per_second": trainer.images / trainer.seconds,
-            "peak_memory_mb": _peak_memory_mb(trainer.device),
+            "seconds": round(trainer.seconds, 3),
+            "images_per_second": round(trainer.images / trainer.seconds, 2),
+            "peak_memory_mb": round(_peak_memory_mb(trainer.device), 1),
         },
         "machine": describe(
             trainer.device,

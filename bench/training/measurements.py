@@ -14,7 +14,7 @@ from bench.dp.optimizer import Optimizer
 from bench.models.residual import ResidualBlock
 
 QUANTILES = (0.1, 0.5, 0.9)
-DIGITS = 4  # significant ones
+DIGITS = 3  # significant ones
 
 
 class Measurements:
@@ -44,7 +44,8 @@ class Measurements:
 
         clipped: fraction of the samples since the last evaluation whose gradient's norm exceeds C
         norms: QUANTILES of those norms
-        snr: by stage, the norm of the last step's clipped sum over that of its noise, sigma C sqrt(d) for d parameters
+        snr: for each of `stages`, the norm of the last step's clipped sum over that of its noise, sigma C sqrt(d) for d
+            parameters
         """
         found = {}
         if self.norms:
@@ -58,14 +59,14 @@ class Measurements:
             found["snr"] = self._signal_to_noise()
         return found
 
-    def _signal_to_noise(self) -> dict[str, float]:
+    def _signal_to_noise(self) -> list[float]:
         parameters = [p for group in self.stages.values() for p in group]
         signals = iter(torch.stack(torch._foreach_norm([p.summed_grad for p in parameters])).double().tolist())
         scale = self.optimizer.noise_multiplier * self.optimizer.max_grad_norm
-        ratios = {}
-        for stage, group in self.stages.items():
+        ratios = []
+        for group in self.stages.values():
             signal = math.hypot(*(next(signals) for _ in group))
-            ratios[stage] = rounded(signal / (scale * math.sqrt(sum(p.numel() for p in group))))
+            ratios.append(rounded(signal / (scale * math.sqrt(sum(p.numel() for p in group)))))
         return ratios
 
     def state(self) -> dict:

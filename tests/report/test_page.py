@@ -12,6 +12,7 @@ from bench.__main__ import main
 from bench.evidence import records
 from bench.plan import resolve
 from bench.report import formats
+from bench.terminal import command
 from tests.factory import record_of
 
 SPEED = """device,threads,arch,variant,width,physical_batch,views,precision,engine,img_per_s,ratio_to_nonprivate,peak_mb
@@ -161,9 +162,9 @@ def test_the_page_says_what_was_not_made_alike(page):
     (absent,) = parsed.rows["not-run"][1:]
     assert absent[0] == "quick"
     assert absent[2] == "128 of 128"
-    assert absent[4] == "snakemake --cores all quick"
+    assert absent[4] == command("run", "quick")
     assert "study-quick" not in parsed.ids
-    assert "<code>snakemake --cores all quick</code>" in text
+    assert f"<code>{command('run', 'quick')}</code>" in text
     for setting in ("de-wrn: 16 views of an image are one sample (crop-flip, symmetric padding)", "decay 0.9999"):
         assert setting in text
     assert "those of learning-rate, whose runs are not private" in text

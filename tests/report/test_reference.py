@@ -148,7 +148,7 @@ def test_runs_that_the_configuration_does_not_plan_are_listed_only(root, made):
     assert len(files[reference.FOLDER / "runs.csv"].splitlines()) == 35
     page = files[Path("report/reference.html")]
     assert "2 committed runs belong to no study" in page
-    commands = "<code>snakemake --cores all quick</code><br><code>python -m bench promote --study quick</code>"
+    commands = "<code>bench run quick</code><br><code>bench promote --study quick</code>"
     assert re.search(rf"committed from another configuration: 1 of \d+</td>\s*<td>{commands}", page)
 
 
@@ -204,7 +204,7 @@ def test_documents_mark_runs_that_are_not_private(shipped):
     [
         (
             "a\n<!-- reference: sumary quick --><!-- end -->",
-            r"d\.md:2: .*: expected summary STUDY, studies, verdicts, speed or search NAME",
+            r"d\.md:2: .*: expected summary STUDY, pairing STUDY, studies, verdicts, speed or search NAME",
         ),
         ("<!-- reference: summary quik --><!-- end -->", r"d\.md:1: .*: unknown study 'quik' \(did you mean 'quick'\?\)"),
         ("<!-- reference: speed -->\n", r"d\.md:1: .*: no <!-- end --> follows"),

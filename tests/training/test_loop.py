@@ -91,7 +91,7 @@ def test_variants_see_equal_batches(tiny, shipped, monkeypatch):
 
 def test_empty_batches_are_steps(tiny):
     run, dataset = tiny
-    run = dataclasses.replace(run, recipe=run.recipe | {"batch_size": 1e-9})
+    run = dataclasses.replace(run, recipe=run.recipe | {"batch_size": 1e-7})
     record = loop.train(run, dataset, 1.5, MACHINE)
     assert record["privacy"]["steps"] == 5
     assert record["cost"]["images_per_second"] == 0

@@ -34,7 +34,7 @@ def test_norms_and_clipped_fraction_are_those_of_the_samples(engine):
         made.add()
     point = made.point()
     assert point["clipped"] == 0.3
-    assert point["norms"] == pytest.approx(np.quantile(norms.numpy(), [0.1, 0.5, 0.9]), rel=1e-3)  # four digits
+    assert point["norms"] == pytest.approx(np.quantile(norms.numpy(), [0.1, 0.5, 0.9]), rel=5e-3)  # three digits
     assert made.nonfinite == 0
     assert "snr" not in point  # without noise
     assert made.point() == {}  # forgotten
@@ -75,13 +75,13 @@ def test_signal_to_noise_by_stage():
     sums = {name: p.summed_grad.clone() for name, p in network.named_parameters()}
     optimizer.finish_step(1)
     made.add()
-    found = made.point()["snr"]
+    found = dict(zip(made.stages, made.point()["snr"], strict=True))
     assert list(found) == ["stem", "1", "2", "3", "head"]
     tops = {"stem": ("conv",), "1": ("stage1",), "2": ("stage2",), "3": ("stage3",), "head": ("last", "head")}
     for stage, names in tops.items():
         part = torch.cat([g.flatten() for name, g in sums.items() if name.split(".")[0] in names])
         # the noise itself, of d normal numbers: its norm is sigma C sqrt(d) to a relative 1 / sqrt(2 d), d here 64 and more
-        assert found[stage] == pytest.approx((part.norm() / (2.0 * 1.5 * len(part) ** 0.5)).item(), rel=1e-3)
+        assert found[stage] == pytest.approx((part.norm() / (2.0 * 1.5 * len(part) ** 0.5)).item(), rel=5e-3)
 
 
 @pytest.mark.parametrize("arch", SMALL_ARCHS)
@@ -101,7 +101,7 @@ def test_a_run_tells_what_it_measured(tiny):  # noqa: F811
     run, dataset = tiny
     record = loop.train(run, dataset, 1.5, MACHINE)
     for point in record["curve"]:
-        assert set(point["snr"]) == {"stem", "1", "2", "head"}
+        assert len(point["snr"]) == 4
         assert 0 <= point["clipped"] <= 1
         assert point["norms"] == sorted(point["norms"])
     assert record["privacy"]["nonfinite_samples"] == 0
@@ -152,9 +152,9 @@ def test_a_record_stays_small(quick, tmp_path, evaluations, blocks, most):
     record = record_of(next(iter(quick.values())), 61.234567890123456)
     stages = ("stem", "1", "2", "3", "head")
     point = {"step": 12345, "epsilon_rdp": 7.12345, "train_loss": 1.12345, "test_loss": 1.12345, "accuracy": 61.35}
-    point |= {"clipped": 0.9876, "norms": [1.234e-05, 12.34, 1234.0], "snr": dict.fromkeys(stages, 0.01234)}
+    point |= {"clipped": 0.987, "norms": [1.23e-05, 12.3, 1230.0], "snr": [0.0123] * len(stages)}
     row = {site: 1.23456 for site in ("skip", "branch", "sum")}
-    row |= {f"{site}_channels": [0.1234, 1.234, 12.34] for site in row}
+    row |= {f"{site}_channels": [0.123, 1.23, 12.3] for site in row}
     record |= {"curve": [point] * evaluations, "scale_mixing": [{"block": "stage1.0"} | row] * blocks}
     records.write(record, tmp_path / "record.json")
     text = (tmp_path / "record.json").read_text()
