@@ -53,7 +53,7 @@ def ledger(noise_multiplier: float, sample_rate: float, steps: int, delta: float
     """
     spent = noise_multiplier, sample_rate, steps, delta
     epsilons = {"epsilon_rdp": epsilon_rdp(*spent), "epsilon_pld": epsilon_pld(*spent)}
-    return epsilons | dict(_membership(*spent[:3]))
+    return epsilons | {key: round(value, 6) for key, value in _membership(*spent[:3])}  # the grid gives four decimals
 
 
 ACCOUNTANTS: dict[str, Callable[[float, float, int, float], float]] = {"rdp": epsilon_rdp, "pld": epsilon_pld}
