@@ -144,7 +144,9 @@ def derived(config: Path, root: Path = ROOT, *, page: bool = True) -> tuple[dict
         path.name.removesuffix("-search.jsonl"): records.read_lines(path) for path in (root / FOLDER).glob("*-search.jsonl")
     }
     before = root / VERSION_1
-    quoted["version 1"] = tables.read(before, "restore it with `git checkout`") if before.exists() else pd.DataFrame()
+    quoted["version 1"] = (  # whose tables did not say yet what is private; these runs are
+        tables.read(before, "restore it with `git checkout`").assign(private=True) if before.exists() else pd.DataFrame()
+    )
     for path in DOCUMENTS:
         files[path] = snippets.fill((root / path).read_text(), quoted, studies, str(path))
     return files, outside
