@@ -113,7 +113,7 @@ def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) ->
             "accuracy": curve[-1]["accuracy"] if completed else None,
             "accuracy_without_average": (evaluate(trainer.network, dataset)[0] if completed and trainer.average else None),
             "loss": curve[-1]["test_loss"] if completed else None,
-            "correct": images.pack(trainer.correct.tolist()) if completed else None,
+            "correct": images.pack(trainer.correct.cpu().tolist()) if completed else None,
             "best_epoch_accuracy": best["accuracy"] if best else None,
             "best_epoch_step": best["step"] if best else None,
             "test_split_steers": run.recipe["schedule"] == "plateau-on-test-loss",

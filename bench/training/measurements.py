@@ -61,7 +61,7 @@ class Measurements:
 
     def _signal_to_noise(self) -> list[float]:
         parameters = [p for group in self.stages.values() for p in group]
-        signals = iter(torch.stack(torch._foreach_norm([p.summed_grad for p in parameters])).double().tolist())
+        signals = iter(torch.stack(torch._foreach_norm([p.summed_grad for p in parameters])).double().cpu().tolist())
         scale = self.optimizer.noise_multiplier * self.optimizer.max_grad_norm
         ratios = []
         for group in self.stages.values():

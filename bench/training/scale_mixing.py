@@ -48,7 +48,7 @@ def _row(sites: dict[str, "_Moments"]) -> dict:
         whole, channels = moments.std()
         row[site] = rounded(whole.item(), 6)
         quartiles = torch.quantile(channels, torch.tensor(QUARTILES, dtype=channels.dtype, device=channels.device))
-        row[f"{site}_channels"] = [rounded(q) for q in quartiles.tolist()]
+        row[f"{site}_channels"] = [rounded(q) for q in quartiles.cpu().tolist()]
     return row
 
 
