@@ -3,6 +3,8 @@
 import fcntl
 import os
 import pty
+import select
+import signal
 import struct
 import sys
 import termios
@@ -25,10 +27,13 @@ def in_terminal(
     seen, deadline = b"", time.monotonic() + 60
     try:
         while time.monotonic() < deadline:
+            if not select.select([terminal], [], [], 1)[0]:
+                continue
             seen += os.read(terminal, 65536)
             if send and until.encode() in seen:
                 os.write(terminal, send)
                 send = b""
+        os.kill(pid, signal.SIGKILL)  # a test that fails, and does not hang
     except OSError:  # its end
         pass
     return seen.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -47,12 +48,18 @@ def _watch(watcher: Watcher) -> None:
         lines = [*_lines(watcher, height - 2)[: height - 2], "", clock][-height:]
         return Text.from_ansi("\n".join(lines), no_wrap=True, overflow="crop")
 
+    # a flag, since an exception that Ctrl-C raises somewhere within a drawing can get lost there
+    asked = []
+    before = signal.signal(signal.SIGINT, lambda *_: asked.append(True))
     try:
         # what the terminal is must be asked of it, not of a stand-in that Live puts in its place
         with Live(draw(), console=Console(highlight=False), auto_refresh=False, screen=True, redirect_stdout=False) as live:
-            while True:
-                time.sleep(EVERY)
-                live.update(draw(), refresh=True)
-    except KeyboardInterrupt:
-        pass
+            drawn = time.monotonic()
+            while not asked:
+                time.sleep(0.05)
+                if time.monotonic() - drawn > EVERY:
+                    live.update(draw(), refresh=True)
+                    drawn = time.monotonic()
+    finally:
+        signal.signal(signal.SIGINT, before)
     print("\n".join(_lines(watcher)))
