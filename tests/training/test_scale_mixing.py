@@ -46,7 +46,8 @@ def test_scale_mixing_in_batches_is_that_of_all_images():
             values = seen[row["block"], site]
             assert row[site] == pytest.approx(values.std().item(), rel=1e-5)  # six digits, convolutions in float32
             channels = values.transpose(0, 1).flatten(1).std(1)
-            assert row[f"{site}_channels"] == pytest.approx(np.quantile(channels.numpy(), [0.25, 0.5, 0.75]), rel=1e-3)
+            # three digits: half a unit of the third
+            assert row[f"{site}_channels"] == pytest.approx(np.quantile(channels.numpy(), [0.25, 0.5, 0.75]), rel=5e-3)
     assert network.training
     assert not any(module._forward_hooks for module in network.modules())
 
