@@ -182,12 +182,19 @@ def summarise(config: Path) -> None:
 
     content = configuration.load(config)
     studies = resolve.studies_of(content)
-    made = tables.build(content, studies, records.collect, lambda study, missing: _why_not(study, missing, content))
+    finished = []
+
+    def collect(runs: list) -> tuple[list[dict], dict[str, str]]:
+        found, missing = records.collect(runs)
+        finished.extend(found)
+        return found, missing
+
+    made = tables.build(content, studies, collect, lambda study, missing: _why_not(study, missing, content))
     for name, table in made.items():
         records.write_text(tables.text(table), RESULTS / f"{name}.csv")
     for note in stats.mixed_data(made["summary"]):
         print(note)
-    kept.release(list(records.collect(_unique(studies))[0]))
+    kept.release(finished)
 
 
 def _why_not(study: spec.Study, missing: dict, content: dict) -> str:

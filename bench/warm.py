@@ -25,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import ROOT
+from bench.evidence import live
 
 VARIABLE = "BENCH_WARM"
 VERBS = ("dataset", "calibrate", "train")
@@ -138,7 +139,7 @@ class Server:
         self.selector.register(self.woken, selectors.EVENT_READ)
 
     def run(self) -> None:
-        while self.children or _lives(self.driver):
+        while self.children or live.exists(self.driver):
             for key, _ in self.selector.select(POLL):
                 if key.fileobj is self.listener:
                     self._accept()
@@ -221,16 +222,6 @@ class Server:
             with contextlib.suppress(OSError):
                 connection.sendall(os.waitstatus_to_exitcode(status).to_bytes(8, "big", signed=True))
             connection.close()
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _prepare(arguments: list[str]) -> None:

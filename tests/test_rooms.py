@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "speed": {"plan", "machine", "layers", "data", "models", "dp", "training"},
     "commands": {"plan", "machine", "data", "models", "dp", "training", "evidence", "report", "terminal"},
     "cli": {"plan", "machine", "evidence", "commands", "terminal"},
-    "warm": {"plan", "dp", "training"},
+    "warm": {"plan", "evidence", "dp", "training"},
     "__main__": {"cli", "warm"},
 }
 # Rooms that must not even load torch, with what they import: they make tables and pages, plan, and show where things stand.

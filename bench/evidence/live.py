@@ -51,8 +51,13 @@ def read(runs: Iterable[Run]) -> dict[str, dict]:
 def _alive(said: dict) -> bool:
     if said.get("host") != platform.node():
         return time.time() - said.get("updated", 0) < SILENT
+    return exists(said["pid"])
+
+
+def exists(pid: int) -> bool:
+    """Whether this machine has a process of this id."""
     try:
-        os.kill(said["pid"], 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # another user's

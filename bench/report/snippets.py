@@ -19,7 +19,7 @@ from bench.evidence import stats
 from bench.plan.config import did_you_mean
 from bench.plan.spec import Study
 from bench.report.formats import NOTHING, interval, number, significant
-from bench.report.words import nominal
+from bench.report.words import epsilon, nominal
 
 MARK = re.compile(r"<!-- (?:reference: (?P<name>[^\n]*?)|(?P<end>end)) -->")
 NONE = "No reference results yet."
@@ -104,7 +104,7 @@ def _summary(rows: pd.DataFrame) -> str:
             [
                 *(row[column] for column in several),
                 f"{row['variant']} (**not private**)" if nominal(row) else row["variant"],
-                _epsilon(row["epsilon"]),
+                epsilon(row["epsilon"]),
                 f"{row['n']}{diverged}",
                 number(row["mean"]),
                 interval(row),
@@ -178,7 +178,7 @@ def _pairing(by_version: dict[str, pd.DataFrame]) -> str:
         lines.append(
             [
                 row["variant"],
-                _epsilon(row["epsilon"]),
+                epsilon(row["epsilon"]),
                 row["version"],
                 f"{row['difference_n']:.0f}",
                 number(row["correlation"], sign=True),
@@ -198,10 +198,6 @@ def _pairing(by_version: dict[str, pd.DataFrame]) -> str:
         ">variance, unpaired over paired",
     ]
     return _table([*head, ">difference, points", ">95 % interval"], lines)
-
-
-def _epsilon(text: str) -> str:
-    return "∞" if text == "inf" else text
 
 
 def _table(head: list[str], lines: list[list[str]]) -> str:

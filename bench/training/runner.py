@@ -92,7 +92,7 @@ class _Session(contextlib.ExitStack):
         super().__init__()
         self.content, self.stop, self.noise = content, stop, noise
         self.load = functools.cache(self._load)
-        self.noises: dict[tuple, float] = {}  # (recipe, epsilon) -> noise multiplier: PLD takes half a minute to find one
+        self.noises: dict[tuple, float] = {}  # (recipe, epsilon) -> noise multiplier, which takes a second to find
         # of the code that was imported, whatever happens to the files meanwhile
         (self.commit, self.dirty), self.digest = machine.commit(), machine.source_digest()
         self.has_gpu = False
