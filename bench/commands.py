@@ -178,7 +178,7 @@ def train(
 
 
 def summarise(config: Path) -> None:
-    from bench.evidence import stats, tables
+    from bench.evidence import summary, tables
 
     content = configuration.load(config)
     studies = resolve.studies_of(content)
@@ -192,7 +192,7 @@ def summarise(config: Path) -> None:
     made = tables.build(content, studies, collect, lambda study, missing: _why_not(study, missing, content))
     for name, table in made.items():
         records.write_text(tables.text(table), RESULTS / f"{name}.csv")
-    for note in stats.mixed_data(made["summary"]):
+    for note in summary.mixed_data(made["summary"]):
         print(note)
     kept.release(finished)
 

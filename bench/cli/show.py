@@ -10,6 +10,7 @@ from bench.cli import words
 from bench.evidence import live, records
 from bench.plan import config as configuration
 from bench.plan import resolve
+from bench.plan.claims import arms_of
 from bench.plan.config import did_you_mean
 from bench.plan.spec import Run, Study, epsilon_text
 from bench.terminal import NOTHING, command, duration, table, width_of
@@ -26,7 +27,7 @@ def show(config: Path, name: str) -> None:
     if name in studies:
         sections.append(_study(studies[name], content))
     if name in content["claims"]:
-        sections.append(_claim(name, content["claims"][name], studies))
+        sections.append(_claim(name, content, studies))
     if run_id in runs:
         sections.append(_run(runs[run_id], runs, studies))
     if not sections:
@@ -68,29 +69,25 @@ def _again(run: Run) -> tuple[str, str]:
     return "to repeat it", command("train", run.id)
 
 
-def _claim(name: str, claim: dict, studies: dict[str, Study]) -> list[str]:
+def _claim(name: str, content: dict, studies: dict[str, Study]) -> list[str]:
     from bench.evidence import claims, columns
 
+    claim = content["claims"][name]
     study = studies[claim["study"]]
     recipe = claim.get("recipe", study.runs[0].recipe_name)
-    arms = [
-        run
-        for run in study.runs
-        if (run.recipe_name, run.arch, run.epsilon) == (recipe, claim["arch"], float(claim["epsilon"]))
-        and run.variant in (claim["variant"], claim["against"])
-    ]
-    found, place = finished(arms)
-    verdict = claims.decide(name, claim, columns.frame(list(found.values())))
+    contrast = arms_of(claim, recipe)
+    found, place = finished(list(study.runs))
+    decided = {row["name"]: row for row in claims.of_study(content, study, columns.frame(list(found.values())))}
     lines = [f"claim {name}", *_pairs(words.claim(claim, recipe)), ""]
-    lines += _pairs([("records from", place if found else "none yet"), ("verdict", words.verdict(verdict))])
-    rows = [["seed", claim["variant"], claim["against"], "difference"]]
+    lines += _pairs([("records from", place if found else "none yet"), ("verdict", words.verdict(decided[name]))])
+    rows = [["seed", *(words.arm(sign, arm, contrast[0][1]) for sign, arm in contrast), "difference"]]
     accuracy = {key: record["result"]["accuracy"] for key, record in found.items()}
-    by_seed = {(run.variant, run.seed): accuracy.get(run.id) for run in arms}
-    for seed in sorted({run.seed for run in arms}):
-        pair = [by_seed.get((claim[key], seed)) for key in ("variant", "against")]
-        if pair != [None, None]:
-            difference = NOTHING if None in pair else f"{pair[0] - pair[1]:+.2f}"
-            rows.append([str(seed), *(NOTHING if value is None else f"{value:.2f}" for value in pair), difference])
+    for seed in sorted({run.seed for run in study.runs}):
+        values = [accuracy.get(f"{a.recipe}/{a.arch}/{a.variant}/eps{a.epsilon}/seed{seed}") for _, a in contrast]
+        if any(value is not None for value in values):
+            signed = [sign * value for (sign, _), value in zip(contrast, values, strict=True) if value is not None]
+            difference = f"{sum(signed):+.2f}" if len(signed) == len(values) else NOTHING
+            rows.append([str(seed), *(NOTHING if value is None else f"{value:.2f}" for value in values), difference])
     if len(rows) > 1:
         lines += ["", *("  ".join(row) for row in table(rows, width_of(sys.stdout)))]
     return [*lines, "", *_pairs([("to run it", command("run", study.name))])]

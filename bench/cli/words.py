@@ -2,6 +2,7 @@
 
 import math
 
+from bench.plan.claims import Arm, contrast_text, range_text
 from bench.plan.spec import Norm, Run, epsilon_text, mechanism
 
 SITES = {
@@ -96,22 +97,31 @@ def pair(record: dict, other: dict | None, seed: int) -> str:
 
 
 def claim(content: dict, recipe: str) -> list[tuple[str, str]]:
-    bar = f"{content['at_least']:g} points"
-    contrast = f"{content['variant']} against {content['against']}, {recipe}/{content['arch']}"
+    told = range_text(*map(float, content["range"]))
+    contrast = f"{contrast_text(content)}, {recipe}/{content['arch']}"
+    found = [("found by", f"study {content['found_by']}; tested on other seeds")] if "found_by" in content else []
     return [
         ("statement", content["statement"]),
         ("source", content["source"]),
+        *found,
         ("contrast", f"{contrast}, epsilon {epsilon_text(content['epsilon'])} (study {content['study']})"),
         (
             "rule",
-            f"supported if the 95 % interval of the difference, paired by seed, lies above {bar}; contradicted if it lies "
-            f"below; undecided if it contains {bar}, or with fewer than {content['min_seeds']} pairs",
+            f"supported if the 95 % interval of the difference, paired by seed, lies {told}, also among all claims of the "
+            "study (Holm); contradicted if it lies outside; not resolved otherwise, and until all its pairs have finished",
         ),
     ]
 
 
+def arm(sign: int, side: Arm, first: Arm) -> str:
+    """'- baseline eps8': an arm of a contrast, with what it differs by from the first one besides its variant."""
+    extra = [f"eps{side.epsilon}"] if side.epsilon != first.epsilon else []
+    extra += [value for value, other in ((side.recipe, first.recipe), (side.arch, first.arch)) if value != other]
+    return " ".join([*(["-"] if sign < 0 else []), side.variant, *extra])
+
+
 def verdict(decided: dict) -> str:
-    """'undecided: 3 of 12 paired seeds have finished; difference +0.42 points'."""
+    """'not resolved: 3 of 12 paired seeds have finished; difference +0.42 points'."""
     n = decided["difference_n"]
     numbers = f"; difference {decided['difference']:+.2f} points over {n} pair{'s' * (n != 1)}" if n else ""
     if not math.isnan(decided["difference_low"]):

@@ -25,7 +25,7 @@ import pandas as pd
 from scipy import stats
 
 from bench import BenchError
-from bench.evidence.stats import ARM
+from bench.evidence.summary import ARM
 
 FALSE_ALARMS = 0.01  # chance that tables which agree are said to differ, anywhere
 EXACT = ("sample_rate", "steps", "delta", "clip_norm", "train_size", "test_size", "parameters", "dataset_digest")

@@ -1,13 +1,15 @@
-"""Summaries over seeds: means with t intervals, and differences paired by seed."""
+"""Summaries over seeds: means with t intervals, differences paired by seed, and what so many pairs can see."""
 
 import math
 
 import numpy as np
 import pandas as pd
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 LEVEL = 0.95
-ARM = ["recipe", "arch", "variant", "epsilon"]
+POWER = 0.80
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -42,6 +44,69 @@ def paired(first: pd.Series, second: pd.Series) -> dict:
     }
 
 
+def contrast(arms: list[tuple[int, pd.Series]], range_low: float = 0.0, range_high: float = math.inf) -> dict:
+    """The mean over pairs of the signed sum of `arms`, (sign, accuracies by pair), with interval and p.
+
+    `p` is two-sided, of the t test against the end of the range that the interval has to leave behind: below 5 % exactly
+    when the 95 % interval lies within the range or outside of it.
+    """
+    both = pd.concat([sign * accuracy for sign, accuracy in arms], axis=1, join="inner").to_numpy(dtype=float)  # (n, arms)
+    values = both.sum(1)
+    n = len(values)
+    low, high = interval(values)
+    return {
+        "difference_n": n,
+        "difference": float(np.mean(values)) if n else math.nan,
+        "difference_low": low,
+        "difference_high": high,
+        "p": _p(values, range_low, range_high),
+        "detectable": detectable(float(np.std(values, ddof=1)), n) if n > 1 else math.nan,
+    }
+
+
+def _p(values: np.ndarray, low: float, high: float) -> float:
+    n = len(values)
+    if n < 2 or not np.std(values):
+        return math.nan
+    error = np.std(values, ddof=1) / math.sqrt(n)
+    above_low, below_high = ((np.mean(values) - low) / error, (high - np.mean(values)) / error)  # within: both large
+    inside = stats.t.sf(min(above_low, below_high), n - 1)
+    outside = stats.t.sf(max(-above_low, -below_high), n - 1)
+    return float(min(1.0, 2 * min(inside, outside)))
+
+
+def holm(p: list[float]) -> list[float]:
+    """The p values adjusted so that all of them together are wrong with the probability of one (Holm 1979)."""
+    return list(map(float, multipletests(p, method="holm")[1])) if p else []
+
+
+def detectable(sd: float, n: int) -> float:
+    """The true difference in points that a two-sided paired t test at 5 % finds with 80 % probability, given `n` pairs.
+
+    `sd` is that of the paired differences; NaN where n < 2 or they do not vary.
+    """
+    if n < 2 or not sd > 0:
+        return math.nan
+    return float(TTestPower().solve_power(nobs=n, alpha=1 - LEVEL, power=POWER) * sd)
+
+
+def pairs_needed(sd: float, points: float) -> float:
+    """How many pairs see a true difference of `points` with 80 % probability in such a test; NaN where sd is not above 0."""
+    if not sd > 0:
+        return math.nan
+    least = 2  # of a t test; a search needs to know that already two are enough
+    if TTestPower().power(points / sd, nobs=least, alpha=1 - LEVEL) >= POWER:
+        return least
+    return math.ceil(TTestPower().solve_power(effect_size=points / sd, alpha=1 - LEVEL, power=POWER))
+
+
+def improvement(first: np.ndarray, second: np.ndarray) -> float:
+    """Probability that a run of `first` (n,) is better than one of `second` (m,), ties half (Agarwal et al. 2021)."""
+    if not len(first) or not len(second):
+        return math.nan
+    return float((np.sign(first[:, None] - second[None, :]) + 1).mean() / 2)
+
+
 def correlation_interval(correlation: float, n: int) -> tuple[float, float]:
     """95 % interval of Pearson's correlation of `n` pairs, by Fisher's transformation; NaN where n < 4."""
     if n < 4 or math.isnan(correlation):
@@ -53,73 +118,3 @@ def correlation_interval(correlation: float, n: int) -> tuple[float, float]:
 def by_pair(runs: pd.DataFrame) -> pd.Series:
     """Accuracies by what makes two runs a pair: the same seed and the same data."""
     return runs.set_index(["seed", "dataset_digest"])["accuracy"].astype(float)
-
-
-def mixed_data(summary: pd.DataFrame) -> list[str]:
-    """A sentence for every arm of a summary whose runs were made from data that differ."""
-    return [
-        f"{row['study']}: note: the runs of {'/'.join(row[name] for name in ARM[:3])}/eps{row['epsilon']} were made from "
-        f"data that differ ({row['dataset_digests']}): its mean is over all of them, its differences are of equal data"
-        for row in summary.to_dict("records")
-        if ";" in row["dataset_digests"]
-    ]
-
-
-def summarise(runs: pd.DataFrame, study: str, against: str = "baseline") -> pd.DataFrame:
-    """A row per (recipe, arch, variant, epsilon) of `runs`, the rows of one study as `columns.frame` gives them.
-
-    Accuracy statistics are over completed runs; diverged ones are counted, never averaged. Differences are to variant
-    `against` at the same recipe, arch and epsilon, paired by seed on the same data. `dataset_digests` are those of all runs,
-    twelve digits each: where there are several, the mean is over data that differ.
-    """
-    rows = []
-    for key, group in runs.groupby(ARM, sort=False):
-        arm = dict(zip(ARM, key, strict=True))
-        done = group[group["status"] == "completed"]
-        accuracy = by_pair(done)
-        low, high = interval(accuracy.to_numpy())
-        row = {
-            "study": study,
-            **arm,
-            "n": len(done),
-            "diverged": len(group) - len(done),
-            "mean": accuracy.mean(),
-            "sd": accuracy.std(ddof=1),
-            "low": low,
-            "high": high,
-            "best_epoch_mean": done["best_epoch_accuracy"].astype(float).mean(),
-            "without_average_mean": done["accuracy_without_average"].astype(float).mean(),
-        }
-        if arm["variant"] == against:
-            row["against"] = ""
-        else:
-            other = runs[
-                (runs[["recipe", "arch", "epsilon"]] == [arm["recipe"], arm["arch"], arm["epsilon"]]).all(axis=1)
-                & (runs["variant"] == against)
-                & (runs["status"] == "completed")
-            ]
-            row |= {"against": against} | paired(accuracy, by_pair(other))
-        row |= {
-            "budget": group["budget"].iloc[0],
-            "private": bool(group["private"].all()),
-            "epsilon_rdp": group["epsilon_rdp"].max(),
-            "epsilon_pld": group["epsilon_pld"].max(),
-            "noise_multiplier": group["noise_multiplier"].max(),
-            "parameters": group["parameters"].iloc[0],
-            "seconds": done["seconds"].median(),
-            "images_per_second": done["images_per_second"].median(),
-            "dataset": "; ".join(sorted(group["dataset"].unique())),
-            "dataset_digests": "; ".join(sorted(digest[:12] for digest in group["dataset_digest"].unique())),
-            "device": "; ".join(sorted(group["device"].unique())),
-            "test_split_steers": bool(group["test_split_steers"].any()),
-        }
-        rows.append(row)
-    return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
-
-
-SUMMARY_COLUMNS = [
-    "study", *ARM, "n", "diverged", "mean", "sd", "low", "high", "best_epoch_mean", "without_average_mean",
-    "against", "difference_n", "difference", "difference_low", "difference_high", "correlation", "pairing_gain",
-    "budget", "private", "epsilon_rdp", "epsilon_pld", "noise_multiplier", "parameters", "seconds", "images_per_second",
-    "dataset", "dataset_digests", "device", "test_split_steers",
-]  # fmt: skip

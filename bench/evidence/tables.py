@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench import BenchError
-from bench.evidence import claims, columns, stats
+from bench.evidence import claims, columns, summary
 from bench.plan.spec import Study, epsilon_text
 
 NAMES = ("runs", "summary", "claims", "not_run")
@@ -26,10 +26,8 @@ def build(config: dict, studies: dict[str, Study], collect: Collect, why_not: Ca
         here, missing = collect(list(study.runs))
         found += here
         table = columns.frame(here)
-        summaries.append(stats.summarise(table, study.name))
-        decided += [
-            claims.decide(name, claim, table) for name, claim in config["claims"].items() if claim["study"] == study.name
-        ]
+        summaries.append(summary.of_study(table, study.name, summary.bits_of(here)))
+        decided += claims.of_study(config, study, table)
         if missing:
             counts = {"study": study.name, "missing": len(missing), "runs": len(study.runs)}
             not_run.append(counts | {"reason": why_not(study, missing)})

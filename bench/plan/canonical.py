@@ -1,4 +1,4 @@
-"""One form for what can be spelt in several ways: networks, recipes, the epsilons that are keys."""
+"""One form for what can be spelt in several ways: networks, recipes, a study's recipes and seeds, epsilons as keys."""
 
 import json
 import math
@@ -38,6 +38,16 @@ def recipe(keys: dict) -> dict:
         epsilons = ((epsilon_of(key), value) for key, value in stated["noise_multipliers"].items())
         stated["noise_multipliers"] = {epsilon_text(epsilon): value for epsilon, value in epsilons if epsilon}
     return stated
+
+
+def recipes_of(study: dict) -> list[str]:
+    """The recipes of a configured study, one or a list."""
+    return [study["recipe"]] if isinstance(study["recipe"], str) else study["recipe"]
+
+
+def seeds_of(study: dict) -> list[int]:
+    """The seeds of a configured study, a count or a list."""
+    return list(range(study["seeds"])) if isinstance(study["seeds"], int) else study["seeds"]
 
 
 def epsilon_of(key) -> float | None:

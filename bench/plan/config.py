@@ -143,7 +143,7 @@ def _place(keys: list, documents: list[_Document]) -> str:
 
 
 def _no_numbers(value: Any, keys: tuple = ()) -> Iterator[tuple[list, str]]:
-    """(keys, why) of numbers that no limit of the schema catches: NaN, and infinity where it is not an epsilon."""
+    """(keys, why) of numbers that no limit of the schema catches: NaN, and infinity where nothing is unbounded."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _no_numbers(item, (*keys, key))
@@ -152,8 +152,11 @@ def _no_numbers(value: Any, keys: tuple = ()) -> Iterator[tuple[list, str]]:
             yield from _no_numbers(item, (*keys, index))
     elif isinstance(value, float) and math.isnan(value):
         yield list(keys), ".nan is not a number; write one"
-    elif isinstance(value, float) and math.isinf(value) and not {"epsilons", "epsilon"} & set(keys):
-        yield list(keys), f"{'-' * (value < 0)}.inf is not a finite number; only an epsilon may be infinite"
+    elif isinstance(value, float) and math.isinf(value) and not {"epsilons", "epsilon", "range"} & set(keys):
+        yield (
+            list(keys),
+            f"{'-' * (value < 0)}.inf is not a finite number; only an epsilon and an end of a claim's range may be infinite",
+        )
 
 
 def _as_number(text: str) -> str:
@@ -174,3 +177,8 @@ def did_you_mean(name: Any, known) -> str:
     if close:
         return f" (did you mean {close[0]!r}?)"
     return f" (known: {', '.join(sorted(known))})" if len(known) <= 40 else ""
+
+
+def unknown_names(place: str, names: list, known, what: str) -> list[str]:
+    """A refusal of each of `names` that is not among `known`."""
+    return [f"{place}: unknown {what} {name!r}{did_you_mean(name, known)}" for name in names if name not in known]

@@ -4,10 +4,10 @@ import math
 from typing import Any
 
 from bench import BenchError
-from bench.plan import canonical
-from bench.plan.config import did_you_mean, merge
+from bench.plan import canonical, claims
+from bench.plan.config import did_you_mean, merge, unknown_names
 from bench.plan.families import FAMILIES, Family
-from bench.plan.spec import Model, Norm, Run, Study, epsilon_text, mechanism, why_not_private
+from bench.plan.spec import Model, Norm, Run, Study, epsilon_text, mechanism
 
 # As torch.optim names them; a test compares this table with torch's signatures.
 OPTIMIZER_ARGUMENTS = {
@@ -25,18 +25,18 @@ def studies_of(config: dict) -> dict[str, Study]:
         problems += _recipe_problems(f"recipes.{name}", recipe, config)
     for name, study in config["studies"].items():
         place = f"studies.{name}"
-        unknown = _unknown(f"{place}.recipe", recipes_of(study), config["recipes"], "recipe")
-        unknown += _unknown(f"{place}.archs", study["archs"], config["archs"], "arch")
-        unknown += _unknown(f"{place}.variants", study["variants"], config["variants"], "variant")
+        unknown = unknown_names(f"{place}.recipe", canonical.recipes_of(study), config["recipes"], "recipe")
+        unknown += unknown_names(f"{place}.archs", study["archs"], config["archs"], "arch")
+        unknown += unknown_names(f"{place}.variants", study["variants"], config["variants"], "variant")
         problems += unknown
         if not unknown:
             runs: list[Run] = []
-            for recipe in recipes_of(study):
+            for recipe in canonical.recipes_of(study):
                 of_recipe, refused = _runs(place, study, recipe, config)
                 runs, problems = runs + of_recipe, problems + refused
             studies[name] = Study(name=name, question=study["question"], without_gpu=study["without_gpu"], runs=tuple(runs))
     for name, claim in config["claims"].items():
-        problems += _claim_problems(f"claims.{name}", claim, config)
+        problems += claims.problems(f"claims.{name}", claim, config)
     if problems:
         raise BenchError("\n".join(f"config.yaml: {problem}" for problem in dict.fromkeys(problems)))
     return studies
@@ -44,8 +44,8 @@ def studies_of(config: dict) -> dict[str, Study]:
 
 def model_of(config: dict, arch: str, variant: str) -> Model:
     """The network of `arch` and `variant`; BenchError if it makes no sense."""
-    problems = _unknown("arch", [arch], config["archs"], "arch")
-    problems += _unknown("variant", [variant], config["variants"], "variant")
+    problems = unknown_names("arch", [arch], config["archs"], "arch")
+    problems += unknown_names("variant", [variant], config["variants"], "variant")
     if problems:
         raise BenchError("\n".join(problems))
     keys = merge(merge(config["defaults"], config["archs"][arch]), config["variants"][variant])
@@ -104,18 +104,15 @@ def _stages(place: str, value: Any, count: int, has_sites: bool) -> tuple[int, .
     return tuple(stages)
 
 
-def recipes_of(study: dict) -> list[str]:
-    """The recipes of a configured study, one or a list."""
-    return [study["recipe"]] if isinstance(study["recipe"], str) else study["recipe"]
-
-
 def _runs(place: str, study: dict, recipe_name: str, config: dict) -> tuple[list[Run], list[str]]:
     problems: list[str] = []
     runs: list[Run] = []
     recipe = canonical.recipe(config["recipes"][recipe_name])
     dataset = config["datasets"].get(recipe["dataset"], {})
     identity = {"name": recipe["dataset"]} | {key: value for key, value in dataset.items() if key != "path"}
-    seeds = range(study["seeds"]) if isinstance(study["seeds"], int) else study["seeds"]
+    # of recipes side by side, those that take the mechanism apart have no epsilon inf of their own
+    others = [name for name in canonical.recipes_of(study) if "mechanism" not in canonical.recipe(config["recipes"][name])]
+    epsilons = [value for value in study["epsilons"] if not ("mechanism" in recipe and others and math.isinf(value))]
     for arch in study["archs"]:
         seen: dict[str, str] = {}
         for variant in study["variants"]:
@@ -127,13 +124,13 @@ def _runs(place: str, study: dict, recipe_name: str, config: dict) -> tuple[list
             twin = seen.setdefault(canonical.network(model), variant)
             if twin != variant:
                 problems.append(f"{place}.variants: {twin} and {variant} are the same network on {arch}; keep one")
-            for epsilon in study["epsilons"]:
+            for epsilon in epsilons:
                 if model.mixes_samples and math.isfinite(epsilon):
                     problems.append(
                         f"{place}: variant {variant} at epsilon {epsilon_text(epsilon)}: batch norm mixes samples, so one "
                         "person's image moves every sample's gradient and clipping bounds nothing; epsilons: [.inf] only"
                     )
-                for seed in seeds:
+                for seed in canonical.seeds_of(study):
                     runs.append(
                         Run(
                             recipe_name=recipe_name,
@@ -146,7 +143,7 @@ def _runs(place: str, study: dict, recipe_name: str, config: dict) -> tuple[list
                             model=model,
                         )
                     )
-    if "mechanism" in recipe and math.inf in study["epsilons"]:
+    if "mechanism" in recipe and math.inf in epsilons:
         problems.append(
             f"{place}.epsilons: inf: nothing is clipped or noised there, so the mechanism of recipe {recipe_name} changes "
             "nothing; remove .inf here, and train it with a recipe that leaves mechanism out"
@@ -163,7 +160,7 @@ def _runs(place: str, study: dict, recipe_name: str, config: dict) -> tuple[list
 
 
 def _recipe_problems(place: str, recipe: dict, config: dict) -> list[str]:
-    problems = _unknown(f"{place}.dataset", [recipe["dataset"]], config["datasets"], "dataset")
+    problems = unknown_names(f"{place}.dataset", [recipe["dataset"]], config["datasets"], "dataset")
     if (recipe["budget"] == "as-published") != ("noise_multipliers" in recipe):
         problems.append(f"{place}: noise_multipliers belong to budget: as-published, and to no other")
     if (recipe["budget"] == "proxy") != ("proxy_for_batch_size" in recipe):
@@ -207,28 +204,3 @@ def _key_problems(place: str, noise_multipliers: dict) -> list[str]:
         else:
             seen[epsilon] = key
     return problems
-
-
-def _claim_problems(place: str, claim: dict, config: dict) -> list[str]:
-    problems = _unknown(f"{place}.study", [claim["study"]], config["studies"], "study")
-    if problems:
-        return problems
-    study = config["studies"][claim["study"]]
-    recipes = recipes_of(study)
-    if len(recipes) > 1 and "recipe" not in claim:
-        problems.append(f"{place}.recipe: study {claim['study']} has several; name one of {', '.join(recipes)}")
-    problems += _unknown(f"{place}.recipe", [claim.get("recipe", recipes[0])], recipes, "recipe of its study")
-    recipe = config["recipes"].get(claim.get("recipe", recipes[0]))
-    why = why_not_private(recipe) if recipe else None
-    if why:
-        problems.append(f"{place}.recipe: its runs are not private ({why}), so they decide no claim about private ones")
-    problems += _unknown(f"{place}.arch", [claim["arch"]], study["archs"], "arch of its study")
-    for key in ("variant", "against"):
-        problems += _unknown(f"{place}.{key}", [claim[key]], study["variants"], "variant of its study")
-    if claim["epsilon"] not in study["epsilons"]:
-        problems.append(f"{place}.epsilon: {epsilon_text(claim['epsilon'])} is not an epsilon of study {claim['study']}")
-    return problems
-
-
-def _unknown(place: str, names: list, known, what: str) -> list[str]:
-    return [f"{place}: unknown {what} {name!r}{did_you_mean(name, known)}" for name in names if name not in known]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from bench import ROOT, BenchError
 from bench.evidence import records, tables
+from bench.evidence.summary import bits_of
 from bench.plan import spec
 from bench.report import figures, formats, origins, sections, words
 from bench.report.studies import gather, section
@@ -34,6 +35,7 @@ def write(config: dict, studies: dict[str, spec.Study], out: Path) -> None:
         found,
         read,
         reference=_optional(REFERENCE / "runs.csv"),
+        bits=_bits(REFERENCE / "records.jsonl"),
         published=_published(REFERENCE),
         speed=_optional(RESULTS / "speed.csv"),
         newer=newer,
@@ -63,6 +65,7 @@ def reference_page(config: dict, studies: dict[str, spec.Study], found: dict, ma
         # as a reader of the files sees them: the same page from the tables in memory and from those on disk
         {name: _reread(table) for name, table in made.items()},
         reference=pd.DataFrame(),
+        bits={},
         published=_published(folder),
         speed=_optional(folder / "speed.csv"),
         newer=0,
@@ -72,10 +75,10 @@ def reference_page(config: dict, studies: dict[str, spec.Study], found: dict, ma
     )[0]
 
 
-def _page(config, studies, found: dict, read: dict, *, committed: bool, reference, published, speed, outside, **more):
+def _page(config, studies, found: dict, read: dict, *, committed: bool, reference, bits, published, speed, outside, **more):
     """(HTML, what `gather` gives of each study)"""
     looks = figures.styles([run.variant for run in study.runs] for study in studies.values())
-    gathered = [gather(study, found, read, reference, looks) for study in studies.values()]
+    gathered = [gather(study, found, read, reference, bits, looks) for study in studies.values()]
     made = list(found.values())
     official = _official(published, made)
     names = words.origins(committed)
@@ -83,7 +86,7 @@ def _page(config, studies, found: dict, read: dict, *, committed: bool, referenc
         title="ScaleNorm Bench: reference report" if committed else "ScaleNorm Bench: report",
         committed=committed,
         overview=sections.overview(gathered, made),
-        claims=sections.claims(config["claims"], read["claims"], gathered, official, names),
+        claims=sections.claims(config, studies, read["claims"], gathered, official, names),
         studies=[section(study, official) for study in gathered if study["views"]],
         privacy=sections.privacy(made),
         published=sections.published(published, gathered, names),
@@ -116,6 +119,10 @@ def _template() -> jinja2.Template:
 
 def _optional(path: Path) -> pd.DataFrame:
     return tables.read(path, SUMMARISE) if path.exists() else pd.DataFrame()
+
+
+def _bits(path: Path) -> dict:
+    return bits_of(records.read_lines(path)) if path.exists() else {}
 
 
 def _reread(table: pd.DataFrame) -> pd.DataFrame:

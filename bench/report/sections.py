@@ -8,12 +8,14 @@ import math
 import pandas as pd
 
 from bench.evidence import columns
-from bench.evidence.claims import decide
+from bench.evidence.claims import of_study
+from bench.plan.claims import Arm, arms_of, contrast_text, range_text
+from bench.plan.spec import epsilon_text
 from bench.report.formats import NOTHING, significant
 from bench.report.studies import finished, not_private
 from bench.report.words import STEERS, badges, count, epsilon, mean_sd, plural, seeds, unique
 
-MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
+MARKS = {"supported": "✓", "contradicted": "✗", "not resolved": "?", "not tested": "○"}
 CASE = ("device", "threads", "arch", "width", "physical_batch", "views", "precision")  # columns of the speed table
 
 
@@ -53,29 +55,48 @@ def _diverged(made: list[dict]) -> list[dict]:
     return [record for record in made if record["status"] == "diverged"]
 
 
-def claims(asked: dict[str, dict], table: pd.DataFrame, studies: list[dict], official: set[str], names: dict) -> list[dict]:
-    """Every claim that is `asked` with its verdicts: the one in the table, and what the same rule gives our reference."""
-    decided = {row["name"]: row for row in table.to_dict("records")}
+def claims(
+    config: dict, plans: dict, table: pd.DataFrame, studies: list[dict], official: set[str], names: dict
+) -> list[dict]:
+    """Every claim of `config` with its verdicts: the one in the table, and what the same rule gives our reference.
+
+    `plans` are the studies of the configuration, by name.
+    """
+    decided = {"here": {row["name"]: row for row in table.to_dict("records")}, "reference": {}}
     by_name = {study["name"]: study for study in studies}
+    for study in studies:
+        if "reference" in study["views"]:
+            rows = of_study(config, plans[study["name"]], study["views"]["reference"]["runs"])
+            decided["reference"] |= {row["name"]: row for row in rows}
     return [
-        _claim(claim | {"name": name}, decided[name], by_name[claim["study"]], official, names)
-        for name, claim in asked.items()
+        _claim(
+            claim,
+            name,
+            by_name[claim["study"]],
+            {o: rows[name] for o, rows in decided.items() if name in rows},
+            official,
+            names,
+        )
+        for name, claim in config["claims"].items()
     ]
 
 
-def _claim(claim: dict, decided: dict, study: dict, official: set[str], names: dict) -> dict:
-    verdicts = {"here": decided}
-    if "reference" in study["views"]:
-        verdicts["reference"] = decide(claim["name"], claim, study["views"]["reference"]["runs"])
-    arm = {"recipe": claim.get("recipe"), "arch": claim["arch"], "epsilon": decided["epsilon"]}
-    shown = {origin: badges([row["dataset"]], official, _of_arm(study, origin, arm)) for origin, row in verdicts.items()}
+def _claim(claim: dict, name: str, study: dict, verdicts: dict[str, dict], official: set[str], names: dict) -> dict:
+    decided = verdicts["here"]
+    recipe = claim.get("recipe", study["plan"]["recipe"][0])
+    arms = [arm for _, arm in arms_of(claim, recipe)]
+    shown = {o: badges(row["dataset"].split("; "), official, _of_arms(study, o, arms)) for o, row in verdicts.items()}
     outcome = decided["verdict"]
     if "reference" in verdicts:
         outcome += f" here, {verdicts['reference']['verdict']} in our reference"
     return claim | {
-        "recipe": arm["recipe"],
-        "epsilon": epsilon(arm["epsilon"]),
-        "bar": count(f"{claim['at_least']:g}", "point", "points"),
+        "name": name,
+        "contrast": contrast_text(claim),
+        "recipe": recipe,
+        "epsilon": epsilon(epsilon_text(claim["epsilon"])),
+        "range": range_text(*map(float, claim["range"])),
+        "test": decided["test"],
+        "pairs": decided["pairs"],
         "verdict": decided["verdict"],
         "mark": MARKS[decided["verdict"]],
         "outcome": outcome,
@@ -88,10 +109,10 @@ def _claim(claim: dict, decided: dict, study: dict, official: set[str], names: d
     }
 
 
-def _of_arm(study: dict, origin: str, arm: dict) -> list[dict]:
-    """The summary's rows of a view where they agree with what `arm` names; none where the view has no runs."""
+def _of_arms(study: dict, origin: str, arms: list[Arm]) -> list[dict]:
+    """The summary's rows of a view that are of `arms`; none where the view has no runs."""
     rows = study["views"][origin]["rows"] if origin in study["views"] else []
-    return [row for row in rows if all(row[key] == value for key, value in arm.items() if value)]
+    return [row for row in rows if any(all(row[key] == value for key, value in vars(arm).items()) for arm in arms)]
 
 
 def privacy(made: list[dict]) -> dict:

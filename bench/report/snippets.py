@@ -16,6 +16,8 @@ import pandas as pd
 
 from bench import BenchError
 from bench.evidence import stats
+from bench.evidence import summary as arms
+from bench.plan.claims import range_text
 from bench.plan.config import did_you_mean
 from bench.plan.spec import Study
 from bench.report.formats import NOTHING, interval, number, significant
@@ -59,7 +61,7 @@ def _snippet(name: str, where: str, tables: dict, studies: dict[str, Study]) -> 
     if kind == "pairing":
         if study not in studies:
             raise BenchError(f"{where}: unknown study {study!r}{did_you_mean(study, studies)}")
-        before = stats.summarise(tables["version 1"], study) if len(tables["version 1"]) else pd.DataFrame()
+        before = arms.of_study(tables["version 1"], study, {}) if len(tables["version 1"]) else pd.DataFrame()
         return _pairing({"1": before, "2": tables["summary"][tables["summary"]["study"] == study]})
     if name == "studies":
         return _studies(studies.values(), tables["not_run"])
@@ -129,15 +131,15 @@ def _verdicts(claims: pd.DataFrame) -> str:
         [
             row["statement"],
             row["verdict"],
-            f"{row['difference_n']} of {row['min_seeds']}",
+            f"{row['difference_n']} of {row['pairs']}",
             number(row["difference"], sign=True),
             interval(row, "difference_", sign=True),
-            f"{row['at_least']:g}",
+            range_text(row["range_low"], row["range_high"]),
             row["dataset"] or NOTHING,
         ]
         for row in claims.to_dict("records")
     ]
-    return _table(["claim", "verdict", ">pairs", ">difference, points", ">95 % interval", ">bar", "data"], lines)
+    return _table(["claim", "verdict", ">pairs", ">difference, points", ">95 % interval", "claimed", "data"], lines)
 
 
 def _speed(rows: pd.DataFrame) -> str:

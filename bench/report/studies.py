@@ -9,7 +9,8 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from bench.evidence import columns, stats
+from bench.evidence import columns
+from bench.evidence.summary import Bits, of_study
 from bench.plan import spec
 from bench.report import figures
 from bench.report.formats import listing, number, significant
@@ -18,11 +19,11 @@ from bench.report.words import NOT_PRIVATE, badges, count, epsilon, nominal, plu
 IDENTITY = ["recipe", "arch", "variant", "epsilon", "seed"]
 
 
-def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, looks: dict) -> dict:
+def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, bits: Bits, looks: dict) -> dict:
     """A study's plan, its records among `found`, and its views: `here` and, where `reference` has runs of it, `reference`.
 
     `read` are the tables by name. A view has `runs`, `summary` and `rows`, the summary's with rising epsilon; one without
-    runs is left out.
+    runs is left out. `bits` are those of the reference, as `summary.bits_of` gives them.
     """
     here = [found[run.id] for run in study.runs if run.id in found]
     summary = read["summary"]
@@ -30,7 +31,7 @@ def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, 
     if len(reference):
         planned = pd.DataFrame([_identity(run) for run in study.runs])
         known = planned.merge(reference, on=IDENTITY)
-        views["reference"] = {"runs": known, "summary": stats.summarise(known, study.name)}
+        views["reference"] = {"runs": known, "summary": of_study(known, study.name, bits)}
     not_run = read["not_run"]
     missing = not_run[not_run["study"] == study.name].to_dict("records")
     return {
