@@ -50,8 +50,8 @@ def contrast(arms: list[tuple[int, pd.Series]], range_low: float = 0.0, range_hi
     `p` is two-sided, of the t test against the end of the range that the interval has to leave behind: below 5 % exactly
     when the 95 % interval lies within the range or outside of it.
     """
-    both = pd.concat([sign * accuracy for sign, accuracy in arms], axis=1, join="inner").to_numpy(dtype=float)  # (n, arms)
-    values = both.sum(1)
+    both = pd.concat([sign * accuracy for sign, accuracy in arms], axis=1, join="inner")
+    values = both.to_numpy(dtype=float).sum(1)  # (n,)
     n = len(values)
     low, high = interval(values)
     return {
@@ -97,7 +97,8 @@ def pairs_needed(sd: float, points: float) -> float:
     least = 2  # of a t test; a search needs to know that already two are enough
     if TTestPower().power(points / sd, nobs=least, alpha=1 - LEVEL) >= POWER:
         return least
-    return math.ceil(TTestPower().solve_power(effect_size=points / sd, alpha=1 - LEVEL, power=POWER))
+    found = TTestPower().solve_power(effect_size=points / sd, alpha=1 - LEVEL, power=POWER)
+    return math.ceil(found - 1e-3)  # what the search is good for
 
 
 def improvement(first: np.ndarray, second: np.ndarray) -> float:

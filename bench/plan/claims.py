@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.plan import canonical
 from bench.plan.config import unknown_names
-from bench.plan.spec import epsilon_text
+from bench.plan.spec import epsilon_text, why_not_private
 
 ARM = ("recipe", "arch", "variant", "epsilon")  # what names an arm of a study
 
@@ -55,12 +55,16 @@ def test_of(low: float, high: float) -> str:
 
 
 def range_text(low: float, high: float) -> str:
-    """'above 0 points', 'below 1 points', 'between 0.5 and 1.5 points'."""
+    """'above 0 points', 'below 1 point', 'between 0.5 and 1.5 points'."""
     if math.isinf(high):
-        return f"above {low:g} points"
+        return f"above {low:g} {_points(low)}"
     if math.isinf(low):
-        return f"below {high:g} points"
+        return f"below {high:g} {_points(high)}"
     return f"between {low:g} and {high:g} points"
+
+
+def _points(number: float) -> str:
+    return "point" if number == 1 else "points"
 
 
 def contrast_text(claim: dict) -> str:
@@ -101,6 +105,14 @@ def problems(place: str, claim: dict, config: dict) -> list[str]:
     arms = [arm for _, arm in arms_of(claim, recipes[0])]
     if len(set(arms)) < len(arms):
         found.append(f"{place}: two sides of its contrast are the same arm; name two that differ")
+    not_private = {arm.recipe: why_not_private(config["recipes"].get(arm.recipe, {"budget": ""})) for arm in arms}
+    for recipe, why in not_private.items():
+        if why and claim.get("private", True):
+            found.append(
+                f"{place}.recipe: runs of {recipe} are not private ({why}); a claim about them says so: private: false"
+            )
+    if not claim.get("private", True) and not any(not_private.values()):
+        found.append(f"{place}.private: false, and all its runs are private; remove it")
     proxies = [arm.recipe for arm in arms if config["recipes"].get(arm.recipe, {}).get("budget") == "proxy"]
     if proxies:
         found.append(f"{place}.recipe: {proxies[0]} is a search for learning rates (budget: proxy), it decides no claim")

@@ -85,7 +85,7 @@ def _claim(claim: dict, name: str, study: dict, verdicts: dict[str, dict], offic
     decided = verdicts["here"]
     recipe = claim.get("recipe", study["plan"]["recipe"][0])
     arms = [arm for _, arm in arms_of(claim, recipe)]
-    shown = {o: badges(row["dataset"].split("; "), official, _of_arms(study, o, arms)) for o, row in verdicts.items()}
+    shown = {o: badges(_labels(row), official, _of_arms(study, o, arms)) for o, row in verdicts.items()}
     outcome = decided["verdict"]
     if "reference" in verdicts:
         outcome += f" here, {verdicts['reference']['verdict']} in our reference"
@@ -95,6 +95,8 @@ def _claim(claim: dict, name: str, study: dict, verdicts: dict[str, dict], offic
         "recipe": recipe,
         "epsilon": epsilon(epsilon_text(claim["epsilon"])),
         "range": range_text(*map(float, claim["range"])),
+        "found_by": claim.get("found_by"),
+        "private": claim.get("private", True),
         "test": decided["test"],
         "pairs": decided["pairs"],
         "verdict": decided["verdict"],
@@ -107,6 +109,11 @@ def _claim(claim: dict, name: str, study: dict, verdicts: dict[str, dict], offic
             for origin, row in verdicts.items()
         ],
     }
+
+
+def _labels(row: dict) -> list[str]:
+    """The datasets of a claim's runs; a table without any has an empty cell."""
+    return row["dataset"].split("; ") if isinstance(row["dataset"], str) else []
 
 
 def _of_arms(study: dict, origin: str, arms: list[Arm]) -> list[dict]:

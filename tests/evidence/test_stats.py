@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats as reference
 
-from bench.evidence import columns, stats
-from tests.factory import record_of
+from bench.evidence import stats
 
 
 def test_interval_is_students():
@@ -50,37 +49,51 @@ def test_paired_without_enough_seeds(n):
     assert math.isnan(found["correlation"])
 
 
-def test_summarise(quick):
-    made = []
-    for run in quick.values():
-        accuracy = {"baseline": 70.0, "scalenorm": 71.0}.get(run.variant, 69.0) + run.seed
-        diverged = run.variant == "on-skip" and run.seed == 0
-        made.append(record_of(run, None if diverged else accuracy, "diverged" if diverged else "completed"))
-    table = stats.summarise(columns.frame(made), "quick").set_index(["variant", "epsilon"])
-    assert len(table) == 12
-    row = table.loc["scalenorm", "8"]
-    assert (row["n"], row["diverged"], row["mean"], row["sd"]) == (3, 0, 72.0, 1.0)
-    assert (row["against"], row["difference"], row["difference_low"]) == ("baseline", 1.0, 1.0)
-    skip = table.loc["on-skip", "8"]
-    assert (skip["n"], skip["diverged"], skip["mean"], skip["difference_n"]) == (2, 1, 70.5, 2)
-    assert table.loc["baseline", "inf"]["against"] == ""
-    assert set(table["budget"]) == {"calibrated"}
-    assert table["without_average_mean"].isna().all()
-    assert list(stats.summarise(columns.frame([]), "quick").columns) == stats.SUMMARY_COLUMNS
+def test_contrast_signs_its_arms_and_tests_against_the_end_of_the_range():
+    first, second, third = (
+        pd.Series(values, index=[3, 1, 2]) for values in ([5.0, 7.0, 6.5], [4.0, 5.0, 6.0], [1.0, 0.0, 2.0])
+    )
+    found = stats.contrast([(1, first), (-1, second), (1, third)], 1.0)
+    values = np.array([2.0, 2.0, 2.5])
+    assert (found["difference_n"], found["difference"]) == (3, pytest.approx(values.mean()))
+    assert found["p"] == pytest.approx(reference.ttest_1samp(values, 1.0).pvalue)
+    assert math.isnan(stats.contrast([(1, first), (-1, first + 1)])["p"])  # no variance
 
 
-def test_pairs_are_of_equal_data_and_mixed_means_are_told(quick):
-    made = [record_of(run, 70.0 + run.seed + 5 * (run.variant == "scalenorm")) for run in quick.values()]
-    for record in made:
-        if record["run"]["id"].startswith("digits/resnet9-w8/scalenorm/eps8/") and record["run"]["seed"] == 2:
-            record["data"]["digest"] = "e" * 64
-            record["result"]["accuracy"] = 0.0  # a pair with this one would show
-    summary = stats.summarise(columns.frame(made), "quick")
-    table = summary.set_index(["variant", "epsilon"])
-    assert table.loc["baseline", "8"]["dataset_digests"] == "d" * 12
-    row = table.loc["scalenorm", "8"]
-    assert row["dataset_digests"] == f"{'d' * 12}; {'e' * 12}"
-    assert (row["n"], row["difference_n"], row["difference"]) == (3, 2, 5.0)
-    (note,) = stats.mixed_data(summary)
-    assert note.startswith("quick: note: the runs of digits/resnet9-w8/scalenorm/eps8 were made from data that differ (dddd")
-    assert stats.mixed_data(stats.summarise(columns.frame([]), "quick")) == []
+def test_p_of_a_range_is_the_larger_of_its_two_one_sided_tests():
+    """TOST, doubled, since the interval is two-sided (Schuirmann 1987)."""
+    values = pd.Series([0.1, -0.2, 0.3, 0.0, 0.2, 0.1])
+    found = stats.contrast([(1, values)], -0.5, 0.5)
+    one_sided = [
+        reference.ttest_1samp(values, end, alternative=side).pvalue for end, side in ((-0.5, "greater"), (0.5, "less"))
+    ]
+    assert found["p"] == pytest.approx(2 * max(one_sided))
+
+
+def test_holm_is_holms():
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert stats.holm([]) == []
+
+
+@pytest.mark.parametrize(("n", "sd"), [(5, 1.0), (16, 0.8), (30, 3.0)])
+def test_what_is_detectable_is_detected_in_80_percent_of_experiments(n, sd):
+    effect = stats.detectable(sd, n)
+    random = np.random.default_rng(1)
+    draws = 4000
+    found = reference.ttest_1samp(random.normal(effect, sd, (draws, n)), 0, axis=1).pvalue < 0.05
+    assert reference.binomtest(int(found.sum()), draws, 0.8).pvalue > 1e-4
+    assert stats.pairs_needed(sd, effect) == n
+
+
+def test_power_without_spread():
+    assert math.isnan(stats.detectable(0.0, 5))
+    assert math.isnan(stats.detectable(1.0, 1))
+    assert math.isnan(stats.pairs_needed(math.nan, 1.0))
+    assert stats.pairs_needed(0.01, 1.0) == 2
+
+
+def test_improvement_is_mann_whitneys():
+    first, second = np.array([1.0, 2.0, 3.0]), np.array([2.0, 0.0])
+    expected = reference.mannwhitneyu(first, second).statistic / 6
+    assert stats.improvement(first, second) == pytest.approx(expected)
+    assert math.isnan(stats.improvement(first, second[:0]))

@@ -43,7 +43,7 @@ def line_of(text: str, part: str) -> int:
         ),
         ("epsilons: [1, 3, 8, .inf]", "epsilons: [-.inf]", "studies.quick.epsilons.0: -inf is less than or equal to"),
         ("batch_size: 192", "batch_size: .nan", "recipes.digits.batch_size: .nan is not a number"),
-        ("lr: 4.0e-3}", "lr: .inf}", "recipes.digits.optimizer.lr: .inf is not a finite number; only an epsilon may be"),
+        ("lr: 4.0e-3}", "lr: .inf}", "recipes.digits.optimizer.lr: .inf is not a finite number; only an epsilon and"),
         ("lr: 4.0e-3}", "lr: 1, momentum_decay: .nan}", "recipes.digits.optimizer.momentum_decay: .nan is not a number"),
         ("    steps: 80\n", "", "recipes.digits: 'steps' is a required property"),
         (

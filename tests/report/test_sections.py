@@ -1,6 +1,7 @@
 """What the page decides in its sections on results, on plain data."""
 
 import math
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -50,22 +51,24 @@ def test_without_runs_the_overview_has_none():
 
 @pytest.fixture
 def claim():
-    return {"study": "quick", "arch": "wrn", "variant": "scalenorm", "against": "baseline", "epsilon": 8, "at_least": 1.0,
-            "min_seeds": 2, "statement": "It helps.", "source": "Us"}  # fmt: skip
+    return {"study": "quick", "arch": "wrn", "variant": "scalenorm", "against": "baseline", "epsilon": 8,
+            "range": [1.0, math.inf], "statement": "It helps.", "source": "Us"}  # fmt: skip
 
 
 def decided(claims, **changes):
-    row = {"name": "gain", "verdict": "undecided", "epsilon": "8", "dataset": "Copy"}
-    return sections.claims({"gain": claims}, pd.DataFrame([row | changes]), [STUDY], {"CIFAR-10"}, NAMES)[0]
+    row = {"name": "gain", "verdict": "not resolved", "dataset": "Copy", "test": "superiority", "pairs": 2}
+    table, content = pd.DataFrame([row | changes]), {"claims": {"gain": claims}}
+    return sections.claims(content, PLANS, table, [STUDY], {"CIFAR-10"}, NAMES)[0]
 
 
-STUDY = study(views={"here": {"rows": [SUMMARY]}})
+STUDY = study(views={"here": {"rows": [SUMMARY]}}, plan={"recipe": ["a"]})
+PLANS = {"quick": SimpleNamespace(name="quick", runs=[SimpleNamespace(recipe_name="a", seed=seed) for seed in (0, 1)])}
 
 
 def test_a_claim_without_reference_has_one_verdict(claim):
     part = decided(claim)
-    assert (part["verdict"], part["mark"], part["outcome"]) == ("undecided", "?", "undecided")
-    assert (part["bar"], part["recipe"], part["epsilon"]) == ("1 point", None, "8")
+    assert (part["verdict"], part["mark"], part["outcome"]) == ("not resolved", "?", "not resolved")
+    assert (part["range"], part["recipe"], part["epsilon"]) == ("above 1 point", "a", "8")
     assert [row["origin"] for row in part["rows"]] == ["this report"]
     assert [badge["text"] for badge in part["badges"]] == ["Copy: not the official data", words.STEERS]
     assert part["rows"][0]["badges"] == []  # they stand at the claim's head
@@ -79,14 +82,14 @@ def test_the_schedule_counts_only_where_the_arm_is_the_claims(claim):
 def test_the_reference_is_judged_by_the_same_rule(claim, monkeypatch):
     runs = pd.DataFrame(
         {"arch": "wrn", "epsilon": "8", "status": "completed", "recipe": "a", "variant": variant, "seed": seed,
-         "accuracy": 70.0 + seed + 5 * (variant == "scalenorm"), "dataset": "CIFAR-10", "dataset_digest": "d"}
+         "accuracy": 30.0 + seed + (50 + seed) * (variant == "scalenorm"), "dataset": "CIFAR-10", "dataset_digest": "d"}
         for variant in ("baseline", "scalenorm")
         for seed in (0, 1)
     )  # fmt: skip
     views = STUDY["views"] | {"reference": {"rows": [], "runs": runs}}
     monkeypatch.setitem(STUDY, "views", views)
     part = decided(claim)
-    assert part["outcome"] == "undecided here, supported in our reference"
+    assert part["outcome"] == "not resolved here, supported in our reference"
     assert [row["badges"] for row in part["rows"]] == [[], [{"text": "CIFAR-10", "warn": False}]]
 
 
