@@ -150,6 +150,25 @@ def scale_mixing(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> 
         return _svg(figure, prefix, "Standard deviation of skip, branch and sum per residual block and variant.")
 
 
+def forest(rows: list[dict], prefix: str) -> str:
+    """Effects below each other on one axis in points: `where`, `whose`, `difference`, `low`, `high`; NaN without interval.
+
+    Filled: this suite; open: published.
+    """
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(WIDTH, 0.8 + 0.26 * len(rows)), layout="constrained")
+        axis = figure.subplots()
+        for height, row in enumerate(rows):
+            ours = row["whose"] == "this suite"
+            axis.plot([row["low"], row["high"]], [height] * 2, color=COLOURS[0] if ours else INK, lw=1.6 if ours else 0.8)
+            look = {"color": COLOURS[0]} if ours else {"color": INK, "mfc": "none"}
+            axis.plot(row["difference"], height, "o" if ours else "D", ms=6 if ours else 4.5, **look)
+        axis.axvline(0, color=INK, lw=0.8)
+        _name_rows(axis, [row["where"] for row in rows])
+        axis.set_xlabel("ScaleNorm minus baseline, points")
+        return _svg(figure, prefix, "ScaleNorm minus baseline in points with 95 % intervals, here and as published.")
+
+
 def _strips(seeds: pd.DataFrame, means: pd.DataFrame, looks: dict, prefix: str, title: str, label: str, *, zero: bool) -> str:
     """A row per variant: mean and interval (`mean`, `low`, `high` of `means`), beneath them each seed's `value`."""
     variants = list(seeds["variant"].unique())

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup
 
 from bench import ROOT, BenchError
-from bench.evidence import records, tables
+from bench.evidence import effects, records, tables
 from bench.evidence.summary import bits_of
 from bench.plan import spec
-from bench.report import figures, formats, origins, sections, words
+from bench.report import answer, figures, formats, origins, sections, words
 from bench.report.studies import gather, section
 
 RESULTS = Path("results")
@@ -85,6 +86,7 @@ def _page(config, studies, found: dict, read: dict, *, committed: bool, referenc
     page = _template().render(
         title="ScaleNorm Bench: reference report" if committed else "ScaleNorm Bench: report",
         committed=committed,
+        answer=_answer(read, published),
         overview=sections.overview(gathered, made),
         claims=sections.claims(config, studies, read["claims"], gathered, official, names),
         studies=[section(study, official) for study in gathered if study["views"]],
@@ -100,6 +102,17 @@ def _page(config, studies, found: dict, read: dict, *, committed: bool, referenc
         **more,
     )
     return page, gathered
+
+
+def _answer(read: dict, published: pd.DataFrame) -> dict:
+    """The first screen: sentences, and the rows of the forest plot with its figure."""
+    known = effects.ours(read["summary"])
+    rows = answer.rows(known, effects.published(published))
+    return {
+        "sentences": answer.sentences(known, read["claims"].to_dict("records")),
+        "rows": rows,
+        "forest": Markup(figures.forest(rows, "answer-forest")),
+    }
 
 
 def _template() -> jinja2.Template:

@@ -1,0 +1,94 @@
+"""The first screen: what is known about the question, where, how surely, and what is not; from the effects, in sentences."""
+
+from collections import Counter
+
+from bench.evidence.claims import CONTRADICTED, NOT_RESOLVED, NOT_TESTED, SUPPORTED
+from bench.report.formats import NOTHING, interval, listing, number
+from bench.report.words import count, plural
+
+NO_PAIRS = "Nothing is known yet: no pair of runs, with and without the layer, has finished."
+OURS = "this suite"  # in the source of a claim that nobody published
+ALONE = {"gain": "it helps", "loss": "it harms", "too few pairs": "too few pairs to tell one point from none"}
+
+
+def place(effect: dict) -> str:
+    """'Digits, resnet9-w8, ε = 8'."""
+    return f"{_task(effect)}, ε = {effect['epsilon']}"
+
+
+def _task(effect: dict) -> str:
+    return f"{effect['dataset'].split(' (scikit')[0]}, {effect['arch']}"
+
+
+def sentences(effects: list[dict], claims: list[dict]) -> list[str]:
+    """The answer: what the settings that were tried say together, what became of the published claims, each task by itself.
+
+    `effects` are `evidence.effects.ours`, `claims` rows of the table of claims.
+    """
+    if not effects:
+        return [NO_PAIRS, _published(claims)]
+    tasks = dict.fromkeys(map(_task, effects))
+    return [_together(effects), _published(claims), *(_by_task(task, effects) for task in tasks)]
+
+
+def _together(effects: list[dict]) -> str:
+    found = Counter(effect["finding"] for effect in effects)
+    tried = count(len(effects), "setting that was", "settings that were")
+    rest = len(effects) - found["gain"] - found["loss"]
+    told = f"ScaleNorm helps in {found['gain']} of {tried} tried here, harms in {found['loss'] or 'none'}"
+    return f"{told}; {rest} {plural(rest, 'is', 'are')} open." if rest else f"{told}."
+
+
+def _published(claims: list[dict]) -> str:
+    """'Of 4 published claims 4 are not tested.'"""
+    found = Counter(claim["verdict"] for claim in claims if OURS not in claim["source"])
+    told = [f"{found[word]} {plural(found[word], 'is', 'are')} {word}" for word in VERDICTS if found[word]]
+    return f"Of {count(sum(found.values()), 'published claim', 'published claims')} {listing(told)}." if told else ""
+
+
+VERDICTS = (SUPPORTED, CONTRADICTED, NOT_RESOLVED, NOT_TESTED)
+
+
+def _by_task(task: str, effects: list[dict]) -> str:
+    """'Digits, resnet9-w8: at ε = 1 it helps, by +2.27 points [+1.22, +3.32] over 30 pairs; at ε = 3 ...'"""
+    mine = sorted((effect for effect in effects if _task(effect) == task), key=lambda effect: float(effect["epsilon"]))
+    return f"{task}: {'; '.join(map(_finding, mine))}."
+
+
+def _finding(effect: dict) -> str:
+    pairs = f"over {count(effect['pairs'], 'pair', 'pairs')}"
+    points = f"{number(effect['difference'], sign=True)} points {interval(effect, sign=True)} {pairs}"
+    head = f"at ε = {effect['epsilon']}"
+    if effect["finding"] in ALONE:
+        return f"{head} {ALONE[effect['finding']]}, {points}"
+    high = number(effect["high"], sign=True)
+    told = (
+        "a gain of one point is excluded and none is shown" if effect["finding"] == "no gain of one point" else "not resolved"
+    )
+    return f"{head} {told}, {points}: a gain above {high} is excluded"
+
+
+def rows(effects: list[dict], published: list[dict]) -> list[dict]:
+    """The table behind the forest plot: whose, where, points, low, high, pairs or n, and what it says."""
+    mine = [
+        {"whose": "this suite", "where": place(e), "study": e["study"], "pairs": str(e["pairs"]), "finding": e["finding"]}
+        | {key: e[key] for key in ("difference", "low", "high")}
+        for e in effects
+    ]
+    theirs = [
+        {
+            "whose": "published",
+            "where": f"{e['row']['dataset']}, {_model(e)}, ε = {float(e['row']['epsilon']):g}",
+            "study": e["row"]["source_key"],
+            "pairs": f"{e['row']['n'] or '1'} each, unpaired" if e["low"] == e["low"] else NOTHING,
+            "finding": "best epoch on the test split" if e["row"]["score"] == "best-epoch" else "single values",
+        }
+        | {key: e[key] for key in ("difference", "low", "high")}
+        for e in published
+    ]
+    return mine + theirs
+
+
+def _model(effect: dict) -> str:
+    model = effect["against"]["model"]
+    return f"{model}, views" if "self-aug" in effect["row"]["id"] else model

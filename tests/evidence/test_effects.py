@@ -1,0 +1,53 @@
+"""Effects from hand-made summaries; the published ones against scipy's Welch interval."""
+
+import math
+
+import pandas as pd
+import pytest
+from scipy import stats as reference
+
+from bench import ROOT
+from bench.evidence import effects
+
+ROW = {"study": "a", "dataset": "Digits", "recipe": "digits", "arch": "r", "epsilon": "8", "variant": "scalenorm"}
+ROW |= {"against": "baseline", "private": True, "difference_n": 8, "difference": 1.5, "difference_low": 0.5}
+ROW |= {"difference_high": 2.5, "detectable": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "detectable", "finding"),
+    [
+        (0.1, 2.0, 0.9, "gain"),
+        (-2.0, -0.1, 3.0, "loss"),
+        (-0.5, 0.9, 0.7, "no gain of one point"),
+        (-0.5, 1.5, 0.9, "not resolved"),
+        (-3.0, 4.0, 2.5, "too few pairs"),
+        (math.nan, math.nan, math.nan, "too few pairs"),
+    ],
+)
+def test_finding(low, high, detectable, finding):
+    assert effects.finding(low, high, detectable) == finding
+
+
+def test_a_place_is_told_once_by_the_study_with_the_most_pairs():
+    rows = [ROW, ROW | {"study": "b", "difference_n": 30}, ROW | {"study": "c", "epsilon": "1"}]
+    rows += [ROW | {"variant": "on-skip"}, ROW | {"epsilon": "inf"}, ROW | {"private": False, "recipe": "clip-only"}]
+    rows += [ROW | {"difference_n": 0, "recipe": "pocket"}]
+    found = effects.ours(pd.DataFrame(rows))
+    assert [(row["study"], row["epsilon"], row["pairs"]) for row in found] == [("b", "8", 30), ("c", "1", 8)]
+    assert found[0]["finding"] == "gain"
+
+
+def test_published_effects_have_welchs_interval():
+    table = pd.read_csv(ROOT / "results/reference/published.csv", dtype=str, keep_default_na=False)
+    found = {row["row"]["id"]: row for row in effects.published(table)}
+    assert len(found) == 9
+    row = found["rr-t6-scalenorm-relu-norm-both-eps8"]
+    # 72.71 +- 1.2 and 71.68 +- 0.5, three runs each
+    expected = reference.ttest_ind_from_stats(72.71, 1.2, 3, 71.68, 0.5, 3, equal_var=False)
+    freedom = (1.2**2 / 3 + 0.5**2 / 3) ** 2 / ((1.2**2 / 3) ** 2 / 2 + (0.5**2 / 3) ** 2 / 2)
+    half = reference.t.ppf(0.975, freedom) * 1.03 / expected.statistic
+    assert (row["low"], row["high"]) == pytest.approx((1.03 - half, 1.03 + half))
+    headline = found["scalenorm-v2-abstract-eps8"]
+    assert headline["difference"] == pytest.approx(1.1)
+    assert math.isnan(headline["low"])  # single values

@@ -1,0 +1,49 @@
+import math
+
+import pytest
+
+from bench.report import answer, figures
+from bench.report.formats import MINUS, NOTHING
+
+EFFECT = {"dataset": "Digits (scikit-learn, 16 x 16)", "recipe": "digits", "arch": "resnet9-w8", "epsilon": "1"}
+EFFECT |= {"study": "pairs", "difference": 2.27, "low": 1.22, "high": 3.32, "pairs": 30, "detectable": 1.5}
+EFFECT |= {"finding": "gain"}
+CLAIMS = [{"verdict": "not tested", "source": "Klause et al."}, {"verdict": "supported", "source": "quick of this suite"}]
+
+
+def test_the_answer_says_together_published_and_by_task():
+    low = EFFECT | {"epsilon": "8", "difference": 0.44, "low": -0.16, "high": 1.04, "finding": "not resolved"}
+    few = EFFECT | {"epsilon": "3", "difference": 0.83, "low": -0.85, "high": 2.51, "pairs": 1, "finding": "too few pairs"}
+    together, published, digits = answer.sentences([EFFECT, low, few], CLAIMS)
+    assert together == "ScaleNorm helps in 1 of 3 settings that were tried here, harms in none; 2 are open."
+    assert published == "Of 1 published claim 1 is not tested."
+    assert digits == (
+        "Digits, resnet9-w8: at ε = 1 it helps, +2.27 points [+1.22, +3.32] over 30 pairs; at ε = 3 too few pairs to tell "
+        f"one point from none, +0.83 points [{MINUS}0.85, +2.51] over 1 pair; at ε = 8 not resolved, +0.44 points "
+        f"[{MINUS}0.16, +1.04] over 30 pairs: a gain above +1.04 is excluded."
+    )
+
+
+@pytest.mark.parametrize(
+    ("finding", "text"),
+    [("loss", "it harms"), ("no gain of one point", "a gain of one point is excluded and none is shown")],
+)
+def test_every_finding_has_its_words(finding, text):
+    assert text in answer.sentences([EFFECT | {"finding": finding}], CLAIMS)[2]
+
+
+def test_without_pairs_nothing_is_known():
+    assert answer.sentences([], CLAIMS)[0] == answer.NO_PAIRS
+
+
+def test_the_table_behind_the_plot_has_both_origins():
+    value = {"id": "x-self-aug", "dataset": "CIFAR-10", "epsilon": "8.0", "n": "3", "score": "best-epoch", "source_key": "RR"}
+    published = {"row": value, "against": {"model": "WRN-16-4"}, "difference": -1.0, "low": -2.0, "high": 0.0}
+    single = published | {"low": math.nan, "high": math.nan}
+    mine, theirs, alone = answer.rows([EFFECT], [published, single])
+    assert (mine["where"], mine["pairs"]) == ("Digits, resnet9-w8, ε = 1", "30")
+    assert (theirs["where"], theirs["pairs"]) == ("CIFAR-10, WRN-16-4, views, ε = 8", "3 each, unpaired")
+    assert alone["pairs"] == NOTHING
+    svg = figures.forest([mine, theirs, alone], "x")
+    assert svg.startswith('<svg id="x"')
+    assert svg.count("WRN-16-4, views") == 2
