@@ -1,7 +1,7 @@
 """The fast engine: exact clipped gradient sums from one forward and one backward pass.
 
 The backward pass computes the gradients of activations only. As it reaches a layer it has the layer's input and output
-gradient, from which a rule (`bench.dp.layer_rules`) gives either the per-sample gradients of the layer's parameters, kept
+gradient, from which a rule (`bench.dp.rules`) gives either the per-sample gradients of the layer's parameters, kept
 until the clip factors are known, or their squared norms from Gram matrices, the two tensors being kept instead. When all
 norms are in, each layer's weighted sum is one product. No layer is passed through twice.
 
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from bench.dp.layer_rules import RULES, GramRule, remove
 from bench.dp.optimizer import Optimizer, loss_sum, sample_losses, squared_norms
+from bench.dp.rules import RULES, GramRule, remove
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Fast:
         self.layers = [layer for layer in network.modules() if next(layer.parameters(recurse=False), None) is not None]
         unknown = sorted({type(layer).__name__ for layer in self.layers if type(layer) not in RULES})
         if unknown:
-            raise TypeError(f"no rule for {', '.join(unknown)}; add one to bench/dp/layer_rules.py or use engine: opacus")
+            raise TypeError(f"no rule for {', '.join(unknown)}; add one to bench/dp/rules or use engine: opacus")
 
     def accumulate(self, images, labels, mask=None) -> torch.Tensor:
         """As `bench.dp.gradients.Engine`."""

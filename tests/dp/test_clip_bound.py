@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from bench.dp.gradients import ENGINES
-from bench.dp.layer_rules import RULES
 from bench.dp.optimizer import SLACK, squared_norms
+from bench.dp.rules import RULES
 from bench.layers import WSConv2d
 from tests.dp.test_gradients import network_of, optimizer_of
 

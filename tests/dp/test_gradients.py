@@ -243,5 +243,5 @@ def test_fast_leaves_the_layers_as_they_were_and_refuses_what_it_does_not_know()
     summed(network, ENGINES["fast"], images, labels, 1.0, 2)
     assert not any("forward" in vars(module) for module in network.modules())
     strange = torch.nn.Sequential(torch.nn.ConvTranspose2d(3, 4, 3))
-    with pytest.raises(TypeError, match=r"no rule for ConvTranspose2d; add one to bench/dp/layer_rules\.py"):
+    with pytest.raises(TypeError, match=r"no rule for ConvTranspose2d; add one to bench/dp/rules"):
         ENGINES["fast"](strange, optimizer_of(network, 1.0))

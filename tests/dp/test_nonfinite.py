@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from bench.dp.gradients import ENGINES, NotPrivate
-from bench.dp.layer_rules import RULES, GramRule, remove
 from bench.dp.optimizer import NonFiniteGradient
+from bench.dp.rules import RULES, GramRule, remove
+from tests.dp.rules.test_rules import LAYERS, case
 from tests.dp.test_gradients import EXACT, alone, batch_of, clipped_sum, network_of, optimizer_of
-from tests.dp.test_layer_rules import LAYERS, case
 
 # Between them they hold a layer of every rule; the large networks' cost model takes Gram norms in some, in others not.
 NETWORKS = [("resnet9-w8", "scalenorm"), ("wrn10-1", "scalar"), ("resnet18-w8", "none")]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.dp import layer_rules
-from bench.dp.layer_rules import RULES, ConvRule, LinearRule, WSConvRule, weigh
+from bench.dp.rules import RULES, per_sample
+from bench.dp.rules.base import weigh
 from bench.layers import Scalar, WSConv2d
 from tests.dp.test_gradients import EXACT
 
@@ -68,7 +68,7 @@ def test_forward_and_gradients(make, shape, views):
 @pytest.mark.parametrize("keys", CONVOLUTIONS, ids=str)
 def test_the_way_of_a_gpu_forms_the_same_gradients(keys, views):
     layer, x, g, expected = case(lambda: nn.Conv2d(5, 6, **keys), (5, 8, 8), views)
-    found = layer_rules._all_at_once(layer, x, g, 4)
+    found = per_sample._all_at_once(layer, x, g, 4)
     assert (found - expected[0]).norm() < EXACT * expected[0].norm()
 
 
@@ -104,20 +104,6 @@ def test_wsconv_starts_as_de_et_als():
     assert layer.weight.abs().max() > 3 * (64 * 9) ** -0.5  # normal, not truncated
     assert (layer.bias == 0).all()
     assert (layer.gain == 1).all()
-
-
-def test_cost_decides():
-    """Many positions and few weights: per-sample gradients. Few positions and many weights: Gram matrices."""
-    early, late = nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(256, 256, 3, padding=1)
-    x, deep = torch.zeros(2, 3, 32, 32), torch.zeros(2, 256, 4, 4)
-    assert not ConvRule().gram_is_cheaper(early, (x,), torch.zeros(2, 64, 32, 32), 2)
-    assert ConvRule().gram_is_cheaper(late, (deep,), torch.zeros(2, 256, 4, 4), 2)
-    # the deeper convolutions of WRN-16-4: of one view, and of 16
-    standardised = WSConv2d(256, 256, 3, padding=1)
-    x, g = torch.zeros(32, 256, 8, 8), torch.zeros(32, 256, 8, 8)
-    assert WSConvRule().gram_is_cheaper(standardised, (x,), g, 32)
-    assert not WSConvRule().gram_is_cheaper(standardised, (x,), g, 2)
-    assert LinearRule().gram_is_cheaper(nn.Linear(1024, 10), (torch.zeros(2, 1024),), torch.zeros(2, 10), 2)
 
 
 def test_weigh_repeats_a_factor_over_the_views():
