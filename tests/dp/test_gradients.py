@@ -92,6 +92,19 @@ def test_clipped_sum(engine, arch, variant, views):
         )
 
 
+@pytest.mark.usefixtures("as_on_a_gpu")
+@pytest.mark.parametrize("views", [1, 4])
+@pytest.mark.parametrize(("arch", "variant"), CASES)
+def test_clipped_sum_in_the_ways_of_a_gpu(arch, variant, views):
+    network = network_of(arch, variant)
+    images, labels = batch_of(5, views)
+    gradients = alone(network, images, labels)
+    clip_norm = gradients.norm(dim=1).median().item()
+    expected = clipped_sum(gradients, clip_norm)
+    found, _ = summed(network, ENGINES["fast"], images, labels, clip_norm, 2)
+    assert (found - expected).norm() < EXACT * expected.norm()
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 @pytest.mark.parametrize("views", [1, 4])

@@ -129,6 +129,7 @@ def test_without_clipping_a_non_finite_sample_stops_the_step_and_leaves_the_mode
     assert all(torch.equal(p, q) for p, q in zip(network.parameters(), before, strict=True))
 
 
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("views", [1, 3])
 @pytest.mark.parametrize("where", ["x", "g", "both"])
 @pytest.mark.parametrize(("make", "shape"), LAYERS)

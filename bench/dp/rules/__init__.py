@@ -10,15 +10,17 @@ A file a layer type; `RULES` names them all.
 
 from torch import nn
 
-from bench.dp.rules.base import GramRule, Rule, remove
+from bench.dp.rules.base import GramRule, Rule
 from bench.dp.rules.conv import ConvRule
+from bench.dp.rules.factors import remove
+from bench.dp.rules.kernels import Rows
 from bench.dp.rules.linear import LinearRule
 from bench.dp.rules.norm import GroupNormRule
 from bench.dp.rules.scalar import ScalarRule
 from bench.dp.rules.weight_standardised import WSConvRule
 from bench.layers import Scalar, WSConv2d
 
-__all__ = ["RULES", "GramRule", "Rule", "remove"]
+__all__ = ["RULES", "GramRule", "Rows", "Rule", "remove"]
 
 RULES: dict[type[nn.Module], Rule] = {
     nn.Conv2d: ConvRule(),

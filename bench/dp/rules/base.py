@@ -1,13 +1,13 @@
-"""What the fast engine must know of a layer type, and the weighing that every rule's sums share."""
+"""What the fast engine must know of a layer type."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 
 import torch
 from torch import nn
 
+from bench.dp.rules.kernels import Gradients, Rows
+
 Saved = tuple[torch.Tensor, ...]
-Gradients = Iterable[tuple[nn.Parameter, torch.Tensor]]
 
 
 class Rule(ABC):
@@ -21,12 +21,28 @@ class Rule(ABC):
     def input_gradient(self, layer: nn.Module, saved: Saved, g: torch.Tensor) -> torch.Tensor:
         """Gradient of x, shaped like x."""
 
+    def exact(self, layer: nn.Module, saved: Saved, g: torch.Tensor) -> tuple[Saved, torch.Tensor]:
+        """(saved, g) as the methods below take them: in the precision of the parameters, or losing nothing against it.
+
+        Under autocast a sample's gradient is what float32 arithmetic makes of its bf16 activations and output gradients:
+        norm and sum are of the very same numbers, so that clipping is as exact as in float32.
+        """
+        dtype = precision(layer)
+        return tuple(tensor.to(dtype) for tensor in saved), g.to(dtype)
+
     @abstractmethod
     def per_sample(self, layer: nn.Module, saved: Saved, g: torch.Tensor, n: int) -> Gradients:
         """(parameter, (n, *parameter.shape)) of each of the layer's parameters."""
 
     def gram_is_cheaper(self, layer: nn.Module, saved: Saved, g: torch.Tensor, n: int) -> bool:
         return False
+
+    def formed(self, layer: nn.Module, saved: Saved, g: torch.Tensor, n: int) -> tuple[torch.Tensor, list[Rows]] | None:
+        """(squared norms (n,), rows) where rows other than per-sample gradients take fewer passes over memory.
+
+        The norms are over all of the layer's parameters, never less than the weighted sum has. None: there are none.
+        """
+        return None
 
 
 class GramRule(Rule):
@@ -45,19 +61,6 @@ class GramRule(Rule):
         """(parameter, sum_i factors_i g_i) of each of the layer's parameters, over the samples whose factor is not 0."""
 
 
-def weigh(g: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-    """g (n * K, ...) times its sample's factor (n,), zero where that is 0."""
-    return remove(g * _spread(factors, g), factors, in_place=True)
-
-
-def remove(x: torch.Tensor, factors: torch.Tensor, *, in_place: bool = False) -> torch.Tensor:
-    """x (n * K, ...) with zeros for the samples of factor 0: they may hold inf or NaN, which times 0 is NaN."""
-    gone = factors == 0
-    if gone.device.type == "cpu" and not gone.any():  # a GPU would have to be waited for
-        return x
-    return (x.masked_fill_ if in_place else x.masked_fill)(_spread(gone, x), 0)
-
-
-def _spread(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Values (n,), of each sample of x (n * K, ...), to be combined with x: (n * K, 1, ...)."""
-    return values.repeat_interleave(len(x) // len(values)).view(-1, *[1] * (x.dim() - 1))
+def precision(layer: nn.Module) -> torch.dtype:
+    """Of the layer's own parameters."""
+    return next(layer.parameters(recurse=False)).dtype

@@ -2,9 +2,9 @@
 
 import torch
 from torch import nn
-from torch.nn.functional import pad, unfold
+from torch.nn.functional import pad
 
-from bench.dp.rules.costs import CACHED_ELEMENTS
+from bench.dp.rules.devices import kernels_of
 
 # Rounding errors of a Gram norm, 2^-24 in float32 each, that its upper bound has room for; a tenth of that was seen.
 ERRORS = 8
@@ -13,7 +13,7 @@ ERRORS = 8
 def weight_norms(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
     """Squared norms of a convolution's weight gradients from Gram matrices, (n,), few samples at a time."""
     views = len(g) // n
-    count = max(1, CACHED_ELEMENTS[x.device.type] // (views * g[0, 0].numel()) ** 2)
+    count = max(1, kernels_of(x).cached // (views * g[0, 0].numel()) ** 2)
     parts = zip(x.split(count * views), g.split(count * views), strict=True)
     return torch.cat([_weight_norms(layer, x_i, g_i, len(g_i) // views) for x_i, g_i in parts])
 
@@ -45,7 +45,7 @@ def patch_gram(layer: nn.Conv2d, x: torch.Tensor, n: int) -> torch.Tensor:
     if size == 1:
         return _gram(pad(x, [padding] * 4)[..., ::stride, ::stride])
     if stride != 1:
-        patches = unfold(x.flatten(0, 1), layer.kernel_size, padding=layer.padding, stride=layer.stride)
+        patches = kernels_of(x).patches(layer, x.flatten(0, 1))
         return _gram(patches.unflatten(0, (n, -1)).unsqueeze(-1))
     gram = _gram(x)
     views, (height, width) = x.shape[1], x.shape[3:]
@@ -67,4 +67,4 @@ def patch_gram(layer: nn.Conv2d, x: torch.Tensor, n: int) -> torch.Tensor:
 def _gram(x: torch.Tensor) -> torch.Tensor:
     """(n, K, C, H, W) -> inner products over C of all pairs of positions, (n, K H W, K H W)."""
     x = x.transpose(1, 2).flatten(2)  # (n, C, K H W)
-    return x.mT @ x
+    return kernels_of(x).product(x.mT, x)

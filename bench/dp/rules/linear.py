@@ -2,7 +2,8 @@
 
 import torch
 
-from bench.dp.rules.base import GramRule, remove, weigh
+from bench.dp.rules.base import GramRule
+from bench.dp.rules.factors import remove, weigh
 from bench.dp.rules.gram import gram_norms
 
 

@@ -2,10 +2,17 @@
 
 import torch
 
-from bench.dp.rules.base import Gradients, Saved
+from bench.dp.rules.base import Saved
 from bench.dp.rules.conv import ConvRule, per_sample_bias
+from bench.dp.rules.devices import kernels_of
 from bench.dp.rules.gram import weight_norms
+from bench.dp.rules.kernels import Gradients, Rows
 from bench.layers import WSConv2d
+
+# Rounding errors of a squared norm that is a difference, 2^-24 in float32 each, that its upper bound has room for. Those of
+# the inner products with ones and u, added in rows of up to 512 terms, are about sqrt(512) / 3, twice that in a square;
+# four times that. A norm grows by 2e-6 of itself.
+ROUNDING = 64
 
 
 class WSConvRule(ConvRule):
@@ -19,8 +26,15 @@ class WSConvRule(ConvRule):
     inner products of G with ones and u: they are g's with the outputs of convolutions by ones and by u, without forming G.
     """
 
-    products = 2  # the convolution by ones and u
-    passes = 7  # those of ConvRule, and for the two gradients: read for each of the two means, read and written
+    def passes(self, kernels):
+        """Those of ConvRule, and reading for each of two means; without `formed`, reading and writing both gradients, too."""
+        return 5 if kernels.spares_passes else 7
+
+    def gram_product(self, costs):
+        return costs.product * costs.full  # g is scaled
+
+    def gram_convolutions(self, costs):
+        return costs.total + costs.full  # the convolution by ones and u
 
     def forward(self, layer, x):
         saved = (x, *layer.standardise())
@@ -50,6 +64,7 @@ class WSConvRule(ConvRule):
 
     def squared_norms(self, layer, saved, g, n):
         x, unit, factor, free = saved
+        x = x.to(unit.dtype)
         scale = layer.gain * factor.flatten()  # (O,)
         filters = torch.cat([unit, torch.ones_like(unit[:1])])
         outputs = torch.conv2d(x, filters, None, layer.stride, layer.padding)  # (N, O + 1, H', W')
@@ -58,4 +73,25 @@ class WSConvRule(ConvRule):
         removed = total.square() / unit[0].numel() + along.square() * free.flatten()
         norms = weight_norms(layer, x, g * scale.view(-1, 1, 1), n) - (removed * scale.square()).sum(1)
         # a difference of rounded sums: zero may come out below zero
-        return norms.clamp(min=0) + along.square().sum(1) + per_sample_bias(g, n).square().sum(1)
+        return norms.clamp(min=0) + along.square().sum(1) + per_sample_bias(layer, g, n).square().sum(1)
+
+    def formed(self, layer, saved, g, n):
+        """Rows are G's: gradients of weight and gain are linear in it, and made of the weighted sum."""
+        kernels = kernels_of(g)
+        if not kernels.spares_passes:
+            return None
+        x, unit, factor, free = saved
+        filters = kernels.per_sample_weight(layer, x, g, n)
+        along, total = kernels.along(filters, torch.stack([unit, torch.ones_like(unit)], -1)).unbind(-1)  # (n, O)
+        squares = torch.linalg.vector_norm(filters, dim=(2, 3, 4)).square()
+        scale = layer.gain * factor.flatten()
+        rest = squares * (1 + ROUNDING * torch.finfo(squares.dtype).eps / 2)
+        rest = rest - total.square() / unit[0].numel() - along.square() * free.flatten()
+        bias = per_sample_bias(layer, g, n)
+        norms = (rest.clamp(min=0) * scale.square()).sum(1) + along.square().sum(1) + bias.square().sum(1)
+        rows = kernels.packed({layer.weight: filters}, n) + kernels.packed({layer.bias: bias}, n)
+
+        def finish(total: torch.Tensor) -> Gradients:
+            return self._pulled_back(layer, saved, rows[0].finish(total))
+
+        return norms, [Rows(rows[0].matrix, finish), *rows[1:]]
