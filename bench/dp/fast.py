@@ -102,9 +102,7 @@ class _Tape:
 
     def weighted_sums(self, factors: torch.Tensor) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
         """(parameter, sum_i factors_i g_i) of every parameter, over factors that are not 0; releases what it has used."""
-        while self.formed:
-            rows = self.formed.pop()
-            yield from rows.finish(self.kernels.weighted_rows(rows.matrix, factors))
+        yield from self.kernels.weighted_sums(self.formed, factors)
         while self.later:
             rule, use = self.later.pop()
             yield from rule.weighted_sum(use.layer, *use.exact(), factors)

@@ -143,6 +143,7 @@ def test_float32(engine, arch):
     assert (found.double() - expected).norm() < (1e-5 + SLACK * 2**-24) * expected.norm()
 
 
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("arch", ["resnet9-w8", "wrn10-1"])
 def test_bf16_clips_as_exactly_as_float32(arch):
     """The clipped gradient of one sample has the clip norm, though its activations carry 8 bits."""

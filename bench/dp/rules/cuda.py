@@ -21,6 +21,7 @@ SMALL = 2**14  # weights of a parameter up to which its per-sample gradients are
 
 class Cuda(Kernels):
     cached = 2**23  # 32 MiB: most of what is formed stays in an H100's 50 MiB of cache
+    errors = 16  # tensor cores may cut off what a CPU rounds: twice a CPU's
     spares_passes = True
 
     def costs(self, dtype):
@@ -127,13 +128,15 @@ class Cuda(Kernels):
     def squared_norms(self, rows):
         return torch.linalg.vector_norm(rows, dim=1).double().square()  # a GPU adds in trees
 
-    def weighted_rows(self, rows, factors):
+    def weighted_sums(self, formed, factors):
         """One pass over the rows. Those of factor 0 are not read: one that is to be added takes their place, times 0."""
         present = factors != 0
-        places = torch.arange(len(rows), device=rows.device)
-        places = torch.where(present, places, present.int().argmax())
-        total = embedding_bag(places[None], rows, per_sample_weights=factors[None], mode="sum")[0]
-        return torch.where(present.any(), total, 0)
+        places = torch.where(present, torch.arange(len(factors), device=factors.device), present.int().argmax())
+        bag, none = torch.zeros_like(places[:1]), ~present.any()
+        while formed:
+            rows = formed.pop()
+            total = embedding_bag(places, rows.matrix, bag, per_sample_weights=factors, mode="sum")[0]
+            yield from rows.finish(total.masked_fill_(none, 0))
 
 
 def _as_it_lies(p: nn.Parameter, gradients: torch.Tensor) -> Rows:

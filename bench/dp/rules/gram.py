@@ -6,9 +6,6 @@ from torch.nn.functional import pad
 
 from bench.dp.rules.devices import kernels_of
 
-# Rounding errors of a Gram norm, 2^-24 in float32 each, that its upper bound has room for; a tenth of that was seen.
-ERRORS = 8
-
 
 def weight_norms(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
     """Squared norms of a convolution's weight gradients from Gram matrices, (n,), few samples at a time."""
@@ -27,11 +24,11 @@ def gram_norms(inputs: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
 
     Its terms have both signs. Where they cancel, of a 1x1 convolution over a nearly constant image say, a rounded inner
     product can be far below the squared norm, and clipping by it would let the sample add more than C. Its error is random
-    and of the order of the precision times the product of the matrices' lengths, so ERRORS times that is added.
+    and of the order of the precision times the product of the matrices' lengths, so `errors` times that is added.
     """
     inputs, outputs = inputs.flatten(1), outputs.flatten(1)
     lengths = torch.linalg.vector_norm(inputs, dim=1) * torch.linalg.vector_norm(outputs, dim=1)
-    return torch.linalg.vecdot(inputs, outputs) + ERRORS * torch.finfo(inputs.dtype).eps / 2 * lengths
+    return torch.linalg.vecdot(inputs, outputs) + kernels_of(inputs).errors * torch.finfo(inputs.dtype).eps / 2 * lengths
 
 
 def patch_gram(layer: nn.Conv2d, x: torch.Tensor, n: int) -> torch.Tensor:

@@ -34,6 +34,7 @@ class Kernels(ABC):
     """A type of device. Tensors are those of `bench.dp.rules`: x (N, C, H, W), g (N, O, H', W'), N = n K."""
 
     cached: int  # elements of Gram matrices or patches that are formed together
+    errors: int  # rounding errors of a Gram norm, 2^-24 in float32 each, that its upper bound has room for
     spares_passes = False  # whether passes over per-sample gradients are dear enough for longer formulas with fewer of them
 
     @abstractmethod
@@ -77,8 +78,8 @@ class Kernels(ABC):
         """(n,) float64 of the rows of a matrix (n, P)."""
 
     @abstractmethod
-    def weighted_rows(self, rows: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
-        """sum_i factors_i rows_i, (P,), of rows (n, P) whose factor is not 0: the others may hold inf or NaN.
+    def weighted_sums(self, formed: list[Rows], factors: torch.Tensor) -> Gradients:
+        """Of all rows whose factor is not 0, the last first, which are taken out of the list: the others may hold inf or NaN.
 
         May change the rows of factor 0.
         """

@@ -44,14 +44,14 @@ class WSConvRule(ConvRule):
         return saved[1] * layer.gain.view(-1, 1, 1, 1)
 
     def per_sample(self, layer, saved, g, n):
-        return self._pulled_back(layer, saved, super().per_sample(layer, saved, g, n))
+        return self._pulled_back(layer, saved[1:], super().per_sample(layer, saved, g, n))
 
     def weighted_sum(self, layer, saved, g, factors):
-        return self._pulled_back(layer, saved, super().weighted_sum(layer, saved, g, factors))
+        return self._pulled_back(layer, saved[1:], super().weighted_sum(layer, saved, g, factors))
 
-    def _pulled_back(self, layer: WSConv2d, saved: Saved, gradients: Gradients) -> Gradients:
+    def _pulled_back(self, layer: WSConv2d, standardised: Saved, gradients: Gradients) -> Gradients:
         """As `gradients`, those of the filters (..., O, I, k, k) turned into those of weight and gain."""
-        _, unit, factor, free = saved
+        unit, factor, free = standardised
         for p, gradient in gradients:
             if p is not layer.weight:
                 yield p, gradient
@@ -89,9 +89,10 @@ class WSConvRule(ConvRule):
         rest = rest - total.square() / unit[0].numel() - along.square() * free.flatten()
         bias = per_sample_bias(layer, g, n)
         norms = (rest.clamp(min=0) * scale.square()).sum(1) + along.square().sum(1) + bias.square().sum(1)
-        rows = kernels.packed({layer.weight: filters}, n) + kernels.packed({layer.bias: bias}, n)
+        (weight,), rows = kernels.packed({layer.weight: filters}, n), kernels.packed({layer.bias: bias}, n)
+        standardised = saved[1:]  # x may go
 
         def finish(total: torch.Tensor) -> Gradients:
-            return self._pulled_back(layer, saved, rows[0].finish(total))
+            return self._pulled_back(layer, standardised, weight.finish(total))
 
-        return norms, [Rows(rows[0].matrix, finish), *rows[1:]]
+        return norms, [Rows(weight.matrix, finish), *rows]
