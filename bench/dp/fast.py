@@ -1,7 +1,7 @@
 """The fast engine: exact clipped gradient sums from one forward and one backward pass.
 
 The backward pass computes the gradients of activations only. As it reaches a layer it has the layer's input and output
-gradient, from which a rule (`bench.dp.layer_rules`) gives either the per-sample gradients of the layer's parameters, kept
+gradient, from which a rule (`bench.dp.rules`) gives either the per-sample gradients of the layer's parameters, kept
 until the clip factors are known, or their squared norms from Gram matrices, the two tensors being kept instead. When all
 norms are in, each layer's weighted sum is one product. No layer is passed through twice.
 
@@ -17,8 +17,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from bench.dp.layer_rules import RULES, GramRule, remove
-from bench.dp.optimizer import Optimizer, loss_sum, sample_losses, squared_norms
+from bench.dp.optimizer import Optimizer, loss_sum, sample_losses
+from bench.dp.rules import RULES, GramRule, Rows
+from bench.dp.rules.devices import kernels_of
+from bench.dp.rules.kernels import Kernels
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,8 @@ class Use:
     gradient: torch.Tensor
 
     def exact(self) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
-        """(saved, gradient) in the precision of the parameters, in which norms and sums are taken.
-
-        Under autocast a sample's gradient is what float32 arithmetic makes of its bf16 activations and output gradients:
-        norm and sum are of the very same numbers, so that clipping is as exact as in float32.
-        """
-        dtype = next(self.layer.parameters(recurse=False)).dtype
-        return tuple(tensor.to(dtype) for tensor in self.saved), self.gradient.to(dtype)
+        """(saved, gradient) as the rule's norms and sums take them."""
+        return RULES[type(self.layer)].exact(self.layer, self.saved, self.gradient)
 
 
 class Fast:
@@ -47,11 +44,17 @@ class Fast:
         self.layers = [layer for layer in network.modules() if next(layer.parameters(recurse=False), None) is not None]
         unknown = sorted({type(layer).__name__ for layer in self.layers if type(layer) not in RULES})
         if unknown:
-            raise TypeError(f"no rule for {', '.join(unknown)}; add one to bench/dp/layer_rules.py or use engine: opacus")
+            raise TypeError(f"no rule for {', '.join(unknown)}; add one to bench/dp/rules or use engine: opacus")
 
     def accumulate(self, images, labels, mask=None) -> torch.Tensor:
         """As `bench.dp.gradients.Engine`."""
-        tape = _Tape(len(images))
+        loss, sums = self.clipped(images, labels, mask)
+        torch._foreach_add_([p.summed_grad for p in self.optimizer.params], sums)
+        return loss
+
+    def clipped(self, images, labels, mask=None) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """(loss sum, clipped sum of each of the optimiser's parameters) of what `accumulate` takes."""
+        tape = _Tape(len(images), kernels_of(images))
         anchor = torch.zeros((), device=images.device, dtype=images.dtype, requires_grad=True)
         with _recording(self.layers, tape, anchor):
             losses = sample_losses(self.network, images, labels, mask)
@@ -61,43 +64,45 @@ class Fast:
             torch.no_grad(),
         ):  # the weights are in the sums' arithmetic: a graph would keep every batch until the step
             factors = self.optimizer.clip_factors(tape.squared_norms(), mask)
-            for p, total in tape.weighted_sums(factors):
-                p.summed_grad += total
-        return loss_sum(losses, factors)
+            sums = dict(tape.weighted_sums(factors))
+        return loss_sum(losses, factors), [sums[p] for p in self.optimizer.params]
 
 
 class _Tape:
     """Collects, during a backward pass, what the norms and the weighted sums of all layers need."""
 
-    def __init__(self, n: int):
-        self.n = n
+    def __init__(self, n: int, kernels: Kernels):
+        self.n, self.kernels = n, kernels
         self.uses: Counter[nn.Module] = Counter()  # of a layer in the forward pass
-        self.norms: list[torch.Tensor] = []  # squared, (n,) each
+        self.norms: list[torch.Tensor] = []  # squared, (n,) each, of what is formed or comes later
         self.kept: dict[nn.Parameter, torch.Tensor] = {}  # per-sample gradients, (n, *p.shape)
+        self.formed: list[Rows] = []
         self.later: list[tuple[GramRule, Use]] = []
 
     def receive(self, use: Use) -> None:
         rule = RULES[type(use.layer)]
         saved, gradient = use.exact()
         # the gradients of several uses add up before the norm: Gram matrices would need their cross terms
-        if self.uses[use.layer] == 1 and rule.gram_is_cheaper(use.layer, saved, gradient, self.n):
+        once = self.uses[use.layer] == 1
+        if once and rule.gram_is_cheaper(use.layer, saved, gradient, self.n):
             self.norms.append(rule.squared_norms(use.layer, saved, gradient, self.n))
             self.later.append((rule, use))
-            return
-        for p, gradients in rule.per_sample(use.layer, saved, gradient, self.n):
-            self.kept[p] = self.kept[p] + gradients if p in self.kept else gradients
+        elif once and (formed := rule.formed(use.layer, saved, gradient, self.n)):
+            self.norms.append(formed[0])
+            self.formed += formed[1]
+        else:
+            for p, gradients in rule.per_sample(use.layer, saved, gradient, self.n):
+                self.kept[p] = self.kept[p] + gradients if p in self.kept else gradients
 
     def squared_norms(self) -> torch.Tensor:
         """(n,) over all parameters, float64."""
-        kept = [squared_norms(g) for g in self.kept.values()]
-        return torch.stack([*self.norms, *kept]).double().sum(0)
+        kept = self.kernels.packed(self.kept, self.n)
+        self.formed += kept
+        return torch.stack([*self.norms, *(self.kernels.squared_norms(rows.matrix) for rows in kept)]).double().sum(0)
 
     def weighted_sums(self, factors: torch.Tensor) -> Iterator[tuple[nn.Parameter, torch.Tensor]]:
         """(parameter, sum_i factors_i g_i) of every parameter, over factors that are not 0; releases what it has used."""
-        while self.kept:
-            p, gradients = self.kept.popitem()
-            gradients = remove(gradients.reshape(self.n, -1), factors, in_place=True)
-            yield p, (factors @ gradients).view_as(p)
+        yield from self.kernels.weighted_sums(self.formed, factors)
         while self.later:
             rule, use = self.later.pop()
             yield from rule.weighted_sum(use.layer, *use.exact(), factors)

@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn.functional import unfold
 
 from bench.dp.fast import Fast
-from bench.dp.layer_rules import remove
 from bench.dp.optimizer import Optimizer, loss_sum, sample_losses, squared_norms
+from bench.dp.rules import remove
 from bench.layers import Scalar, WSConv2d
 
 

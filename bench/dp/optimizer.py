@@ -14,7 +14,7 @@ TINY = 1e-6
 # Factors aim at C less so many rounding errors (of the parameters' precision), so that a sample contributes at most C though
 # its norm is rounded. In float32: 128 * 2^-24 = 7.6e-6. Squared norms are sums of positive terms, added in blocks: some 30
 # roundings in a row, half of that in the norm; factor, product and sum add three. (Gram norms, whose terms cancel, have
-# room of their own: ERRORS in layer_rules.)
+# room of their own: `errors` in rules/kernels.py.)
 SLACK = 128
 BLOCK = 256  # entries of a gradient whose squares are added one after the other
 

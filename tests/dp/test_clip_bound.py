@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from bench.dp.gradients import ENGINES
-from bench.dp.layer_rules import RULES
 from bench.dp.optimizer import SLACK, squared_norms
+from bench.dp.rules import RULES
 from bench.layers import WSConv2d
+from bench.training.recipe import set_precision
 from tests.dp.test_gradients import network_of, optimizer_of
 
 SHAPE = (1, 2, 3, 16, 16)  # a sample of two views
@@ -30,8 +31,22 @@ NETWORKS = [("resnet9-w8", "scalenorm"), ("resnet9-w8", "none"), ("wrn10-1", "sc
 @pytest.mark.parametrize(("arch", "variant"), NETWORKS)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_float32_sample_adds_at_most_the_clip_norm(engine, arch, variant, kind):
+    adds_at_most_the_clip_norm(network_of(arch, variant, torch.float32), engine, kind)
+
+
+@pytest.mark.usefixtures("as_on_a_gpu")
+@pytest.mark.parametrize("kind", IMAGES)
+@pytest.mark.parametrize(("arch", "variant"), NETWORKS)
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_so_it_does_on_a_gpu(precision, arch, variant, kind):
+    network = network_of(arch, variant, torch.float32)
+    set_precision(precision, network, torch.device("cpu"))
+    adds_at_most_the_clip_norm(network, "fast", kind)
+
+
+def adds_at_most_the_clip_norm(network, engine, kind):
     torch.manual_seed(0)
-    network, images, clip_norm = network_of(arch, variant, torch.float32), IMAGES[kind](), 1e-3
+    images, clip_norm = IMAGES[kind](), 1e-3
     with torch.no_grad():  # a label that the network does not expect: no loss, no gradient
         label = network(images[0]).mean(0, keepdim=True).argmin(1)
     optimizer = optimizer_of(network, clip_norm)
@@ -56,7 +71,7 @@ LAYERS = {
 @pytest.mark.parametrize("spread", [1, 1e-1, 1e-2, 1e-3, 1e-4])
 @pytest.mark.parametrize("kind", LAYERS)
 def test_gram_norms_whose_terms_cancel_stay_above_what_a_sample_adds(kind, spread):
-    """Inputs that are nearly constant, output gradients without a mean: without ERRORS off by up to 4.6 times the norm."""
+    """Inputs that are nearly constant, output gradients without a mean: without `errors` off by up to 4.6 times the norm."""
     for seed in range(8):
         torch.manual_seed(seed)
         layer = LAYERS[kind]()

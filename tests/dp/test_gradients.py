@@ -92,6 +92,19 @@ def test_clipped_sum(engine, arch, variant, views):
         )
 
 
+@pytest.mark.usefixtures("as_on_a_gpu")
+@pytest.mark.parametrize("views", [1, 4])
+@pytest.mark.parametrize(("arch", "variant"), CASES)
+def test_clipped_sum_in_the_ways_of_a_gpu(arch, variant, views):
+    network = network_of(arch, variant)
+    images, labels = batch_of(5, views)
+    gradients = alone(network, images, labels)
+    clip_norm = gradients.norm(dim=1).median().item()
+    expected = clipped_sum(gradients, clip_norm)
+    found, _ = summed(network, ENGINES["fast"], images, labels, clip_norm, 2)
+    assert (found - expected).norm() < EXACT * expected.norm()
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 @pytest.mark.parametrize("views", [1, 4])
@@ -130,6 +143,7 @@ def test_float32(engine, arch):
     assert (found.double() - expected).norm() < (1e-5 + SLACK * 2**-24) * expected.norm()
 
 
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("arch", ["resnet9-w8", "wrn10-1"])
 def test_bf16_clips_as_exactly_as_float32(arch):
     """The clipped gradient of one sample has the clip norm, though its activations carry 8 bits."""
@@ -243,5 +257,5 @@ def test_fast_leaves_the_layers_as_they_were_and_refuses_what_it_does_not_know()
     summed(network, ENGINES["fast"], images, labels, 1.0, 2)
     assert not any("forward" in vars(module) for module in network.modules())
     strange = torch.nn.Sequential(torch.nn.ConvTranspose2d(3, 4, 3))
-    with pytest.raises(TypeError, match=r"no rule for ConvTranspose2d; add one to bench/dp/layer_rules\.py"):
+    with pytest.raises(TypeError, match=r"no rule for ConvTranspose2d; add one to bench/dp/rules"):
         ENGINES["fast"](strange, optimizer_of(network, 1.0))

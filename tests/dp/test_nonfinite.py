@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from bench.dp.gradients import ENGINES, NotPrivate
-from bench.dp.layer_rules import RULES, GramRule, remove
 from bench.dp.optimizer import NonFiniteGradient
+from bench.dp.rules import RULES, GramRule, remove
+from tests.dp.rules.test_rules import LAYERS, case
 from tests.dp.test_gradients import EXACT, alone, batch_of, clipped_sum, network_of, optimizer_of
-from tests.dp.test_layer_rules import LAYERS, case
 
 # Between them they hold a layer of every rule; the large networks' cost model takes Gram norms in some, in others not.
 NETWORKS = [("resnet9-w8", "scalenorm"), ("wrn10-1", "scalar"), ("resnet18-w8", "none")]
@@ -129,6 +129,7 @@ def test_without_clipping_a_non_finite_sample_stops_the_step_and_leaves_the_mode
     assert all(torch.equal(p, q) for p, q in zip(network.parameters(), before, strict=True))
 
 
+@pytest.mark.usefixtures("ways")
 @pytest.mark.parametrize("views", [1, 3])
 @pytest.mark.parametrize("where", ["x", "g", "both"])
 @pytest.mark.parametrize(("make", "shape"), LAYERS)

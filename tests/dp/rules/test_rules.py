@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from bench.dp import layer_rules
-from bench.dp.layer_rules import RULES, ConvRule, LinearRule, WSConvRule, weigh
+from bench.dp.rules import RULES
+from bench.dp.rules.factors import weigh
 from bench.layers import Scalar, WSConv2d
 from tests.dp.test_gradients import EXACT
 
@@ -22,12 +22,17 @@ LAYERS = [
         for args in itertools.product((1, 3), (1, 2), (0, 1))
     ),
     pytest.param(lambda: nn.Conv2d(3, 4, 7, stride=2, padding=3), (3, 16, 16), id="conv of a stem"),
+    pytest.param(lambda: nn.Conv2d(16, 6, 3, padding=1), (16, 6, 5), id="conv of many channels"),
+    pytest.param(lambda: WSConv2d(17, 6, 3, padding=1), (17, 6, 5), id="ws conv of many channels"),
     pytest.param(lambda: nn.Linear(7, 4), (7,), id="linear"),
     pytest.param(lambda: nn.Linear(7, 4, bias=False), (7,), id="linear without bias"),
     pytest.param(lambda: nn.GroupNorm(3, 6), (6, 8, 8), id="group norm"),
     pytest.param(lambda: nn.GroupNorm(6, 6), (6, 4, 4), id="instance norm"),
     pytest.param(Scalar, (6, 4, 4), id="scalar"),
 ]
+
+
+pytestmark = pytest.mark.usefixtures("ways")
 
 
 @pytest.fixture(params=[1, 3], ids="K = {}".format)
@@ -60,16 +65,10 @@ def test_forward_and_gradients(make, shape, views):
     output, saved = rule.forward(layer, x)
     torch.testing.assert_close(output, layer(x))
     torch.testing.assert_close(rule.input_gradient(layer, saved, g), torch.autograd.grad(layer(x), x, g)[0])
-    found = dict(rule.per_sample(layer, saved, g, 4))
+    with torch.no_grad():
+        found = dict(rule.per_sample(layer, saved, g, 4))
     for p, gradients in zip(layer.parameters(), expected, strict=True):
         assert (found[p] - gradients).norm() < EXACT * gradients.norm()
-
-
-@pytest.mark.parametrize("keys", CONVOLUTIONS, ids=str)
-def test_the_way_of_a_gpu_forms_the_same_gradients(keys, views):
-    layer, x, g, expected = case(lambda: nn.Conv2d(5, 6, **keys), (5, 8, 8), views)
-    found = layer_rules._all_at_once(layer, x, g, 4)
-    assert (found - expected[0]).norm() < EXACT * expected[0].norm()
 
 
 @pytest.mark.parametrize(("make", "shape"), [c for c in LAYERS if "conv" in c.id or "linear" in c.id])
@@ -78,9 +77,10 @@ def test_gram_norms_and_weighted_sums(make, shape, views):
     rule = RULES[type(layer)]
     _, saved = rule.forward(layer, x)
     squared = sum(gradients.flatten(1).pow(2).sum(1) for gradients in expected)
-    assert (rule.squared_norms(layer, saved, g, 4) / squared - 1).abs().max() < EXACT
     factors = torch.rand(4, dtype=torch.float64)
-    found = dict(rule.weighted_sum(layer, saved, g, factors))
+    with torch.no_grad():
+        assert (rule.squared_norms(layer, saved, g, 4) / squared - 1).abs().max() < EXACT
+        found = dict(rule.weighted_sum(layer, saved, g, factors))
     for p, gradients in zip(layer.parameters(), expected, strict=True):
         total = torch.einsum("n,n...->...", factors, gradients)
         assert (found[p] - total).norm() < EXACT * total.norm()
@@ -104,20 +104,6 @@ def test_wsconv_starts_as_de_et_als():
     assert layer.weight.abs().max() > 3 * (64 * 9) ** -0.5  # normal, not truncated
     assert (layer.bias == 0).all()
     assert (layer.gain == 1).all()
-
-
-def test_cost_decides():
-    """Many positions and few weights: per-sample gradients. Few positions and many weights: Gram matrices."""
-    early, late = nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(256, 256, 3, padding=1)
-    x, deep = torch.zeros(2, 3, 32, 32), torch.zeros(2, 256, 4, 4)
-    assert not ConvRule().gram_is_cheaper(early, (x,), torch.zeros(2, 64, 32, 32), 2)
-    assert ConvRule().gram_is_cheaper(late, (deep,), torch.zeros(2, 256, 4, 4), 2)
-    # the deeper convolutions of WRN-16-4: of one view, and of 16
-    standardised = WSConv2d(256, 256, 3, padding=1)
-    x, g = torch.zeros(32, 256, 8, 8), torch.zeros(32, 256, 8, 8)
-    assert WSConvRule().gram_is_cheaper(standardised, (x,), g, 32)
-    assert not WSConvRule().gram_is_cheaper(standardised, (x,), g, 2)
-    assert LinearRule().gram_is_cheaper(nn.Linear(1024, 10), (torch.zeros(2, 1024),), torch.zeros(2, 10), 2)
 
 
 def test_weigh_repeats_a_factor_over_the_views():
