@@ -1,6 +1,9 @@
 """Every engine against the gradient of each sample alone, for every family and variant of the configuration."""
 
 import copy
+import gc
+import itertools
+import weakref
 
 import pytest
 import torch
@@ -245,3 +248,28 @@ def test_fast_leaves_the_layers_as_they_were_and_refuses_what_it_does_not_know()
     strange = torch.nn.Sequential(torch.nn.ConvTranspose2d(3, 4, 3))
     with pytest.raises(TypeError, match=r"no rule for ConvTranspose2d; add one to bench/dp/layer_rules\.py"):
         ENGINES["fast"](strange, optimizer_of(network, 1.0))
+
+
+def test_out_of_memory_in_the_backward_pass_leaves_nothing_behind(monkeypatch):
+    """A batch half as large finds the memory of the one that did not fit."""
+    network = network_of("resnet9-w8", "scalenorm")
+    seen, receive, conv = [], fast._Tape.receive, type(fast.RULES[torch.nn.Conv2d])
+    gradient, calls = conv.input_gradient, itertools.count(1)
+
+    def watched(self, use):
+        seen.extend(weakref.ref(tensor) for tensor in (*use.saved, use.gradient))
+        receive(self, use)
+
+    def full(*arguments):
+        if next(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return gradient(*arguments)
+
+    monkeypatch.setattr(fast._Tape, "receive", watched)
+    monkeypatch.setattr(conv, "gram_is_cheaper", lambda *_: True)  # the tape keeps what two layers saw
+    monkeypatch.setattr(conv, "input_gradient", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        summed(network, ENGINES["fast"], *batch_of(2, 1), 1.0, 2)
+    gc.collect()  # frames of the traceback
+    assert len(seen) > 4
+    assert not any(ref() is not None for ref in seen)
