@@ -19,7 +19,7 @@ from bench import ROOT
 # The files that can change a run's numbers.
 RESULT_SOURCES = (
     *("bench/layers.py", "bench/source.py"),
-    *(f"bench/training/{name}.py" for name in ("recipe", "averaging", "trainer", "loop")),
+    *(f"bench/training/{name}.py" for name in ("recipe", "averaging", "physical", "trainer", "loop")),
     *("bench/models", "bench/data", "bench/dp"),
 )
 # Committed results and prose, which no run reads: taking results in must not make the next run one of uncommitted sources.

@@ -41,8 +41,7 @@ class NotPrivate:
     def accumulate(self, images, labels, mask=None) -> torch.Tensor:
         loss = sample_losses(self.network, images, labels, mask).sum()
         gradients = torch.autograd.grad(loss, self.optimizer.params)
-        for p, gradient in zip(self.optimizer.params, gradients, strict=True):
-            p.summed_grad += gradient
+        torch._foreach_add_([p.summed_grad for p in self.optimizer.params], gradients)
         return loss.detach()
 
 
