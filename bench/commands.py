@@ -265,6 +265,10 @@ def promote(config: Path, study: tuple[str, ...], more: tuple[str, ...], speed: 
     print(f"`{command('reference')}` makes tables, report and documents from it; then commit")
 
 
+def provenance(config: Path) -> None:
+    _write(machine.provenance(), None)
+
+
 def reference(config: Path) -> None:
     from bench import ROOT
     from bench.report import reference as committed

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import platform
 import re
@@ -14,16 +15,17 @@ from importlib.metadata import version
 from itertools import takewhile
 from pathlib import Path
 
-from bench import ROOT
+from bench import ROOT, BenchError
 
 # The files that can change a run's numbers.
 RESULT_SOURCES = (
     *("bench/layers.py", "bench/source.py"),
-    *(f"bench/training/{name}.py" for name in ("recipe", "averaging", "trainer", "loop")),
+    *(f"bench/training/{name}.py" for name in ("recipe", "averaging", "physical", "trainer", "loop")),
     *("bench/models", "bench/data", "bench/dp"),
 )
 # Committed results and prose, which no run reads: taking results in must not make the next run one of uncommitted sources.
 NO_SOURCES = ("results", "report", "*.md")
+PROVENANCE = "provenance.json"  # beside the package, in a copy without git: what `bench provenance` printed at home
 
 
 def has_cuda() -> bool:
@@ -103,7 +105,10 @@ def forget_peak_memory() -> None:
 
 
 def commit() -> tuple[str, bool]:
-    """(commit of this code or 'unknown', whether tracked files other than NO_SOURCES differ from it)."""
+    """(commit of this code or 'unknown', whether tracked files other than NO_SOURCES differ from it).
+
+    Without git it is what PROVENANCE says, if that was made of the sources that are here.
+    """
 
     def git(*arguments: str) -> str | None:
         try:
@@ -113,8 +118,38 @@ def commit() -> tuple[str, bool]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     head = git("rev-parse", "HEAD")
+    if not head:
+        return _commit_at_home()
     sources = (".", *(f":!{path}" for path in NO_SOURCES))
-    return (head, bool(git("status", "--porcelain", "--untracked-files=no", "--", *sources))) if head else ("unknown", False)
+    return head, bool(git("status", "--porcelain", "--untracked-files=no", "--", *sources))
+
+
+def provenance() -> dict:
+    """What a copy without git needs to know, as its PROVENANCE; BenchError where no git knows it."""
+    head, dirty = commit()
+    if head == "unknown":
+        raise BenchError(f"{ROOT}: no git repository, so that no commit is known; ask where it was copied from")
+    return {"commit": head, "dirty": dirty, "source_digest": source_digest()}
+
+
+def _commit_at_home() -> tuple[str, bool]:
+    path, here = ROOT / PROVENANCE, source_digest()
+    try:
+        found = json.loads(path.read_text())
+        head, dirty, digest = str(found["commit"]), bool(found["dirty"]), found["source_digest"]
+        problem = None if digest == here else f"it was made of other sources ({digest}; here they are {here})"
+    except FileNotFoundError:
+        return "unknown", False
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = f"not what `bench provenance` prints ({error!r})"
+    if problem is None:
+        return head, dirty
+    print(
+        f"{path}: {problem}, so records will name no commit; make it where git is with "
+        f"`python -m bench provenance > {PROVENANCE}`, and copy both again",
+        file=sys.stderr,
+    )
+    return "unknown", False
 
 
 def source_digest() -> str:

@@ -153,11 +153,12 @@ def test_a_refusal_suggests_and_has_code_1(arguments, expected, folder, capsys):
 
 
 def test_times_of_the_command_line(capsys):
-    assert [group.duration(text) for text in ("90s", "9m", "1.5h")] == [90, 540, 5400]
-    for text in ("", "9", "m", "9x", "1:30"):
+    assert [group.duration(text) for text in ("90s", "9m", "1.5h", "510s")] == [90, 540, 5400, 510]
+    assert [group.duration(text) for text in ("8m30s", "1h30m", "1h0m1.5s", "0s")] == [510, 5400, 3601.5, 0]
+    for text in ("", "9", "m", "9x", "1:30", "30s8m", "8m 30s", "-5s", "infs", "8m30"):
         with pytest.raises(SystemExit):
             main(["train", "--study", "quick", f"--stop-after={text}"])
-        assert f"{text!r} is not a time; write 90s, 9m or 1.5h" in capsys.readouterr().err
+        assert f"{text!r} is not a time; write 90s, 9m, 1.5h or 8m30s" in capsys.readouterr().err
 
 
 def test_options_reach_what_a_verb_does(monkeypatch):

@@ -167,7 +167,7 @@ verb(
         "--stop-after",
         type=Duration(),
         metavar="TIME",
-        help="90s, 9m or 1.5h after the start: save a checkpoint and end with exit code 75; the same command then goes on.",
+        help="90s, 8m30s or 1.5h after the start: save a checkpoint, end with exit code 75; the same command then goes on.",
     ),
     short="Train one run, or a study's missing ones, without Snakemake.",
     refuse=lambda options: (
@@ -257,6 +257,13 @@ verb(
     refuse=lambda options: (
         None if options["study"] or options["speed"] else "name what to take: --study NAME, --speed or both"
     ),
+)
+verb(
+    "Results",
+    "provenance",
+    "Print commit, uncommitted changes and digest of the sources as JSON. As provenance.json in a copy without .git, it lets "
+    "the runs that are made there name their commit, as long as the sources there have that digest.",
+    short="Print what a copy without .git must know of its commit.",
 )
 verb(
     "Results",

@@ -1,5 +1,7 @@
 """The group of verbs: help by sections, a first page for newcomers, suggestions for what is mistyped."""
 
+import re
+
 import click
 
 from bench import ROOT, BenchError
@@ -79,7 +81,7 @@ def _first_words(verb: click.Command) -> str:
 
 
 class Duration(click.ParamType):
-    """Seconds of '90s', '9m' or '1.5h'."""
+    """Seconds of '90s', '8m30s' or '1.5h'."""
 
     name = "time"
 
@@ -105,9 +107,9 @@ class Rate(click.ParamType):
 
 
 def duration(text: str) -> float:
-    """Seconds of '90s', '9m' or '1.5h'; BenchError for anything else."""
-    number, unit = text[:-1], {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
-    try:
-        return float(number) * unit
-    except (ValueError, TypeError):
-        raise BenchError(f"{text!r} is not a time; write 90s, 9m or 1.5h") from None
+    """Seconds of '90s', '8m30s', '1.5h' or '1h30m'; BenchError for anything else."""
+    number = r"(\d+(?:\.\d+)?)"
+    found = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s)?", text)
+    if not text or not found:
+        raise BenchError(f"{text!r} is not a time; write 90s, 9m, 1.5h or 8m30s")
+    return sum(float(part or 0) * seconds for part, seconds in zip(found.groups(), (3600, 60, 1), strict=True))

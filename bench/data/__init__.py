@@ -4,6 +4,7 @@ It imports source.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -65,9 +66,14 @@ class Dataset:
 
     def normalise(self, images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """uint8 images (..., C, S, S) -> (x / 255 - mean) / std per channel."""
-        mean = torch.tensor(self.mean, dtype=dtype, device=images.device)[:, None, None]
-        std = torch.tensor(self.std, dtype=dtype, device=images.device)[:, None, None]
+        mean, std = (_per_channel(values, dtype, images.device) for values in (self.mean, self.std))
         return (images.to(dtype) / 255 - mean) / std
+
+
+@functools.cache
+def _per_channel(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """(C, 1, 1), sent to a device once: each time it would wait for it."""
+    return torch.tensor(values, dtype=dtype, device=device)[:, None, None]
 
 
 def load(name: str, spec: dict) -> Dataset:

@@ -55,6 +55,12 @@ class Fast:
     def clipped(self, images, labels, mask=None) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """(loss sum, clipped sum of each of the optimiser's parameters) of what `accumulate` takes."""
         tape = _Tape(len(images), kernels_of(images))
+        try:
+            return self._clipped(tape, images, labels, mask)
+        finally:  # whatever happened: what is kept leads through autograd's graph back to the tape, a cycle that gc misses
+            tape.clear()
+
+    def _clipped(self, tape: "_Tape", images, labels, mask) -> tuple[torch.Tensor, list[torch.Tensor]]:
         anchor = torch.zeros((), device=images.device, dtype=images.dtype, requires_grad=True)
         with _recording(self.layers, tape, anchor):
             losses = sample_losses(self.network, images, labels, mask)
@@ -106,6 +112,10 @@ class _Tape:
         while self.later:
             rule, use = self.later.pop()
             yield from rule.weighted_sum(use.layer, *use.exact(), factors)
+
+    def clear(self) -> None:
+        for kept in (self.norms, self.kept, self.formed, self.later):
+            kept.clear()
 
 
 @contextlib.contextmanager
@@ -160,4 +170,4 @@ class _Recorded(torch.autograd.Function):
         below = rule.input_gradient(ctx.layer, saved, gradient) if ctx.needs_input_grad[0] else None
         with _float32():
             ctx.tape.receive(Use(ctx.layer, saved, gradient))
-        return below, torch.zeros_like(gradient.flatten()[0]), None, None
+        return below, gradient.new_zeros(()), None, None

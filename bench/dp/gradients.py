@@ -14,7 +14,7 @@ from opacus.grad_sample import GradSampleHooks, register_grad_sampler
 from torch import nn
 from torch.nn.functional import unfold
 
-from bench.dp.fast import Fast
+from bench.dp import fast
 from bench.dp.optimizer import Optimizer, loss_sum, sample_losses, squared_norms
 from bench.dp.rules import remove
 from bench.layers import Scalar, WSConv2d
@@ -41,9 +41,30 @@ class NotPrivate:
     def accumulate(self, images, labels, mask=None) -> torch.Tensor:
         loss = sample_losses(self.network, images, labels, mask).sum()
         gradients = torch.autograd.grad(loss, self.optimizer.params)
-        for p, gradient in zip(self.optimizer.params, gradients, strict=True):
-            p.summed_grad += gradient
+        torch._foreach_add_([p.summed_grad for p in self.optimizer.params], gradients)
         return loss.detach()
+
+
+class _Hooks(GradSampleHooks):
+    """Per-sample gradients are what arithmetic in the parameters' precision makes of what the passes leave."""
+
+    def capture_backprops_hook(self, *arguments, **more) -> None:
+        with fast._float32():
+            super().capture_backprops_hook(*arguments, **more)
+
+    def rearrange_grad_samples(self, *, module: nn.Module, **more) -> tuple[list[torch.Tensor], torch.Tensor]:
+        activations, backprops = super().rearrange_grad_samples(module=module, **more)
+        dtype = next(module.parameters(recurse=False)).dtype
+        return [tensor.to(dtype) for tensor in activations], backprops.to(dtype)
+
+    def forget(self) -> None:
+        """What a pass that did not end has left: it would count in the next one."""
+        for module in self._module.modules():
+            for name in ("activations", "max_batch_len"):
+                vars(module).pop(name, None)
+        for p in self._module.parameters():
+            vars(p).pop("_current_grad_sample", None)
+            p._forward_counter, p.grad_sample, p.grad = 0, None, None
 
 
 class OpacusHooks:
@@ -51,13 +72,20 @@ class OpacusHooks:
 
     def __init__(self, network: nn.Module, optimizer: Optimizer):
         self.network, self.optimizer = network, optimizer
-        self.hooks = GradSampleHooks(network, loss_reduction="sum")
+        self.hooks = _Hooks(network, loss_reduction="sum")
 
     def accumulate(self, images, labels, mask=None) -> torch.Tensor:
+        try:
+            return self._clipped(images, labels, mask)
+        except RuntimeError:  # out of memory, say: a smaller batch comes next
+            self.hooks.forget()
+            raise
+
+    def _clipped(self, images, labels, mask) -> torch.Tensor:
         # torch warns at every step when the first layer's full backward hook has no input gradient to give
         losses = sample_losses(self.network, images.requires_grad_(), labels, mask)
         losses.sum().backward()
-        with torch.no_grad():
+        with fast._float32(), torch.no_grad():
             params = self.optimizer.params
             for p in params:  # (n * K, ...) per view -> (n, ...) per sample
                 p.grad_sample = p.grad_sample.unflatten(0, images.shape[:2]).sum(1)
@@ -84,4 +112,4 @@ def _wsconv_grad_sample(layer: WSConv2d, activations: list[torch.Tensor], backpr
     return {layer.weight: weight, layer.gain: gain, layer.bias: backprops.sum((2, 3))}
 
 
-ENGINES: dict[str, Callable[[nn.Module, Optimizer], Engine]] = {"fast": Fast, "opacus": OpacusHooks}
+ENGINES: dict[str, Callable[[nn.Module, Optimizer], Engine]] = {"fast": fast.Fast, "opacus": OpacusHooks}

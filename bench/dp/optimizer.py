@@ -30,7 +30,6 @@ class Optimizer(DPOptimizer):
     names they are counted.
     """
 
-    accumulated_iterations = 1  # the sums cover the whole logical batch
     clips = True  # False: an engine sums what it has, and `finish_step` looks whether the sum is finite
     norms: tuple[torch.Tensor, ...] = ()
 
@@ -40,8 +39,11 @@ class Optimizer(DPOptimizer):
 
     def start_step(self) -> None:
         self.norms = ()
-        for p in self.params:
-            p.summed_grad = torch.zeros_like(p)
+        if any(p.summed_grad is None for p in self.params):
+            for p in self.params:
+                p.summed_grad = torch.zeros_like(p)
+        else:
+            torch._foreach_zero_([p.summed_grad for p in self.params])
 
     def clip_factors(self, squares: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """min(1, C / (norm + 1e-6)) of each sample, (n,), from its gradient's squared norm (n,); 0 for what is to be removed.
@@ -74,14 +76,14 @@ class Optimizer(DPOptimizer):
             norms = torch._foreach_norm([p.summed_grad for p in self.params])
             if not torch.isfinite(torch.stack(norms)).all():  # the step's only wait for a GPU
                 raise NonFiniteGradient("the sum of the gradients is not finite")
-        self._add_noise(step)
-        self.scale_grad()
+        gradients, std = [p.summed_grad for p in self.params], self.noise_multiplier * self.max_grad_norm
+        if std:
+            drawn = [noise(self.seed, step, name, p) for p, name in zip(self.params, self.names, strict=True)]
+            gradients = torch._foreach_add(gradients, drawn, alpha=std)
+        gradients = torch._foreach_div(gradients, self.expected_batch_size)
+        for p, gradient in zip(self.params, gradients, strict=True):
+            p.grad = gradient
         self.original_optimizer.step()
-
-    def _add_noise(self, step: int) -> None:
-        std = self.noise_multiplier * self.max_grad_norm
-        for p, name in zip(self.params, self.names, strict=True):
-            p.grad = torch.add(p.summed_grad, noise(self.seed, step, name, p), alpha=std) if std else p.summed_grad.clone()
 
 
 def sample_losses(

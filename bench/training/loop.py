@@ -145,7 +145,7 @@ def _record(trainer: Trainer, status: str, reason: str | None, machine: dict) ->
         },
         "machine": describe(
             trainer.device,
-            machine | {"physical_batch": trainer.physical} | ({} if trainer.clips else {"engine": "not-private"}),
+            machine | {"physical_batch": trainer.largest} | ({} if trainer.clips else {"engine": "not-private"}),
         ),
     }
 

@@ -30,14 +30,16 @@ class Measurements:
         self.norms += self.optimizer.norms
 
     @property
-    def since(self) -> int:
-        """Samples without a finite gradient since the last evaluation."""
-        return int(sum(norms.isinf().sum() for norms in self.norms))
+    def since(self) -> torch.Tensor:
+        """Samples without a finite gradient since the last evaluation, () int64 on the device."""
+        if self.norms:
+            return torch.cat(self.norms).isinf().sum()
+        return torch.zeros((), dtype=torch.long, device=self.optimizer.params[0].device)
 
     @property
     def nonfinite(self) -> int:
         """Of the whole run."""
-        return self.counted + self.since
+        return self.counted + int(self.since)
 
     def point(self) -> dict:
         """{} where nothing is clipped and no noise is added; forgets the norms.

@@ -60,9 +60,25 @@ def set_precision(precision: str, network: torch.nn.Module, device: torch.device
         network.forward = torch.autocast(device.type, torch.bfloat16)(network.forward)
 
 
-def make_optimizer(recipe: dict, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(recipe: dict, parameters: list[torch.nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
+    """On a GPU all parameters are updated together; a CPU adds in the order that results version 2 was made with."""
     arguments = {key: value for key, value in recipe["optimizer"].items() if key != "name"}
-    return OPTIMIZERS[recipe["optimizer"]["name"]](parameters, **arguments)
+    return OPTIMIZERS[recipe["optimizer"]["name"]](parameters, **arguments, foreach=True if device.type == "cuda" else None)
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """Loads `state`, saved on whatever device and loaded on the CPU. How it computes stays the optimiser's own.
+
+    Step counts and NAdam's `mu_product` stay on the CPU, where an optimiser makes them and reads them at every step: torch
+    sends the latter to the parameters' device, and each reading waits for that then.
+    """
+    own = [group["foreach"] for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, foreach in zip(optimizer.param_groups, own, strict=True):
+        group["foreach"] = foreach
+    for index, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+        saved = state["state"].get(index, {})
+        optimizer.state[p].update({key: saved[key].cpu() for key in ("step", "mu_product") if key in saved})
 
 
 def make_schedule(run: Run, optimizer: torch.optim.Optimizer):

@@ -2,10 +2,9 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
 
 import torch
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import cross_entropy
 
 from bench import BenchError, models
 from bench.data import Dataset, augment
@@ -16,7 +15,7 @@ from bench.dp.optimizer import NonFiniteGradient, Optimizer
 from bench.dp.sampling import generator, poisson_batch, stream
 from bench.machine import forget_peak_memory, uses_gpu
 from bench.plan.spec import Run
-from bench.training import recipe, scale_mixing
+from bench.training import physical, recipe, scale_mixing
 from bench.training.averaging import Average
 from bench.training.energy import Meter
 from bench.training.measurements import Measurements, rounded
@@ -25,8 +24,8 @@ TEST_BATCH = 1000
 CURVE_DIGITS = 6  # significant ones, of losses and epsilons: a record has many
 SCALE_MIXING_IMAGES, SCALE_MIXING_BATCH = 1000, 250
 CPU_IMAGES = 128  # in memory at once
-# (arch, views) -> samples that fitted into this process' GPU, where more did not
-FITS: dict[tuple[str, int], int] = {}
+# What decides the memory of a sample -> samples in memory at once that this process' GPU has room for
+FITS: dict[tuple, int] = {}
 
 
 def device_of(machine: dict) -> torch.device:
@@ -62,7 +61,7 @@ class Trainer:
         recipe.set_precision(run.setting("precision"), self.network, self.device)
         names, parameters = zip(*self.network.named_parameters(), strict=True)
         self.optimizer = Optimizer(
-            recipe.make_optimizer(run.recipe, parameters),
+            recipe.make_optimizer(run.recipe, parameters, self.device),
             noise_multiplier=noise_multiplier,
             max_grad_norm=run.recipe["clip_norm"],
             expected_batch_size=run.recipe["batch_size"],
@@ -73,20 +72,40 @@ class Trainer:
         self.engine = (ENGINES[machine["engine"]] if self.clips else NotPrivate)(self.network, self.optimizer)
         self.measurements = Measurements(self.network, self.optimizer)
         self.average = Average(parameters, run.setting("ema")) if run.setting("ema") else None
-        self.physical = self._first_physical_batch(machine["physical_batch"])
+        self.physical = self._first_physical_batch(machine)
         self.step = self.images = self.since = 0  # steps taken, images seen, of them since the last evaluation
         self.loss = torch.zeros((), dtype=torch.float64, device=self.device)  # their sum since the last evaluation
         self.seconds, self.curve = 0.0, []
         self.meter = Meter(self.device)
         self.correct = None  # at the last evaluation, bool (N,): which test images were right
 
-    def _first_physical_batch(self, images: int | str) -> int:
-        """Samples in memory at once, to begin with, where `machine.physical_batch` is `images`."""
+    def _first_physical_batch(self, machine: dict) -> int:
+        """Samples in memory at once, to begin with."""
         if self.run.model.mixes_samples:
             return self.train_size  # statistics of a batch norm are those of the whole logical batch
-        if images == "auto" and self.device.type == "cuda":  # all at once, unless that did not fit before
-            return FITS.get((self.run.arch, self.run.setting("views")), self.train_size)
+        images = machine["physical_batch"]
+        if images == "auto" and self.device.type == "cuda":
+            most = physical.shapes(self.recipe["batch_size"], self.train_size)[-1]
+            if self._key not in FITS:
+                FITS[self._key] = physical.room(self._probe, self.device, most, machine["runs_per_gpu"])
+            return min(FITS[self._key], most)
         return max(1, (CPU_IMAGES if images == "auto" else images) // self.run.setting("views"))
+
+    @property
+    def _key(self) -> tuple:
+        """Of FITS."""
+        settings = (self.run.setting(key) for key in ("views", "precision"))
+        return self.run.arch, self.run.variant, self.run.dataset["image_size"], *settings, type(self.engine).__name__
+
+    def _probe(self, samples: int) -> None:
+        """Sums the gradients of the first so many samples, for the memory that it takes."""
+        self.network.train()
+        self.optimizer.start_step()
+        part = torch.arange(samples, device=self.device)
+        draws = torch.zeros(samples, self.run.setting("views"), 3, dtype=torch.long, device=self.device)
+        images = self._views(part, None if self.recipe["augmentation"] == "none" else draws)
+        self.engine.accumulate(images, self.dataset.train_labels[part], torch.ones(samples, device=self.device))
+        self.optimizer.start_step()
 
     def take_step(self) -> None:
         """One step on one Poisson batch; NonFiniteGradient, of a run that does not clip, leaves the model as it was."""
@@ -110,23 +129,33 @@ class Trainer:
     def _accumulate(self, batch: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
         """Loss sum of the logical batch, its gradients clipped and summed in physical batches that fit into the memory."""
         while True:
-            self.optimizer.start_step()
-            total = torch.zeros_like(self.loss)
+            sizes = physical.shapes(self.recipe["batch_size"], self.physical) if self._fixed else ()
             try:
-                for part, draw, mask in split(
-                    batch, draws, self.physical, self.recipe["batch_size"] if self._fixed else None
-                ):
-                    part = part.to(self.device)
-                    images = self._views(part, draw if draw is None else draw.to(self.device))
-                    mask = mask if mask is None else mask.to(self.device)
+                self.optimizer.start_step()
+                total = torch.zeros_like(self.loss)
+                indices = physical.send(batch, self.device)
+                sent = draws if draws is None else physical.send(draws, self.device)
+                for part, draw, mask in physical.split(indices, sent, self.physical, sizes):
+                    images = self._views(part, draw)
                     total += self.engine.accumulate(images, self.dataset.train_labels[part], mask)
                 return total
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not physical.short_of_memory(error):
+                    raise
                 if self.physical == 1 or self.run.model.mixes_samples:
-                    raise BenchError("out of GPU memory with the smallest possible batch; take a GPU with more") from None
+                    reason, _, _ = str(error).partition("\n")
+                    raise BenchError(
+                        f"out of GPU memory with the smallest possible batch ({reason}); take a GPU with more"
+                    ) from None
                 self.physical = math.ceil(min(self.physical, len(batch)) / 2)
-                FITS[self.run.arch, self.run.setting("views")] = self.physical
+                FITS[self._key] = self.physical
             torch.cuda.empty_cache()  # after the handler, whose traceback keeps tensors alive
+
+    @property
+    def largest(self) -> int:
+        """Samples in memory at once, as a record states them: at most, or where batches are whole about at most."""
+        on_cpu = self.device.type == "cpu" and not self.run.model.mixes_samples
+        return self.physical if on_cpu else physical.shapes(self.recipe["batch_size"], self.physical)[-1]
 
     @property
     def _fixed(self) -> bool:
@@ -172,7 +201,8 @@ class Trainer:
     @property
     def train_loss(self) -> float:
         """Mean over the samples since the last evaluation, those without a finite gradient left out."""
-        return self.loss.item() / max(self.since - self.measurements.since, 1)
+        loss, left_out = torch.stack([self.loss, self.measurements.since.double()]).cpu().tolist()  # one wait for both
+        return loss / max(self.since - int(left_out), 1)
 
     def state(self) -> dict:
         """All that the next step depends on; what is spent follows from noise multiplier, rate and `step`."""
@@ -189,7 +219,7 @@ class Trainer:
 
     def restore(self, state: dict) -> None:
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        recipe.restore_optimizer(self.optimizer.original_optimizer, state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         if self.average:
             self.average.average = [tensor.to(self.device) for tensor in state["average"]]
@@ -198,28 +228,6 @@ class Trainer:
         self.meter.resume(state["joules"])
         for key in ("step", "images", "since", "seconds", "curve", "physical"):
             setattr(self, key, state[key])
-
-
-def split(batch: torch.Tensor, draws: torch.Tensor | None, most: int, expected: float | None) -> Iterator[tuple]:
-    """(indices, draws, mask) of the physical batches, of at most `most` samples each, of a logical batch (n,).
-
-    Without `expected` they are as few as possible, of equal size but for one, without masks. With it, the expected logical
-    batch, all have one shape: samples that only fill it up have mask 0. The shape is such that a logical batch four
-    standard deviations above the expected one still fits into the same number of physical batches.
-    """
-    if not len(batch):
-        return
-    if expected is None:
-        count = math.ceil(len(batch) / most)
-        parts = draws.tensor_split(count) if draws is not None else [None] * count
-        yield from zip(batch.tensor_split(count), parts, [None] * count, strict=True)
-        return
-    largest = expected + 4 * math.sqrt(expected)
-    size = math.ceil(largest / math.ceil(largest / most))
-    padding = -len(batch) % size
-    mask = pad(torch.ones(len(batch)), (0, padding)).split(size)
-    parts = pad(draws, (0, 0, 0, 0, 0, padding)).split(size) if draws is not None else [None] * len(mask)
-    yield from zip(pad(batch, (0, padding)).split(size), parts, mask, strict=True)
 
 
 @torch.no_grad()

@@ -1,13 +1,16 @@
 """Every engine against the gradient of each sample alone, for every family and variant of the configuration."""
 
 import copy
+import gc
+import itertools
+import weakref
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from bench import models
-from bench.dp import fast
+from bench.dp import fast, gradients
 from bench.dp.gradients import ENGINES, NotPrivate
 from bench.dp.optimizer import SLACK, Optimizer
 from bench.dp.sampling import generator
@@ -144,14 +147,20 @@ def test_float32(engine, arch):
 
 
 @pytest.mark.usefixtures("ways")
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("arch", ["resnet9-w8", "wrn10-1"])
-def test_bf16_clips_as_exactly_as_float32(arch):
+def test_bf16_clips_as_exactly_as_float32(arch, engine):
     """The clipped gradient of one sample has the clip norm, though its activations carry 8 bits."""
-    network = network_of(arch, "scalenorm", torch.float32)
-    network.forward = torch.autocast("cpu", torch.bfloat16)(network.forward)
+
+    def built():
+        network = network_of(arch, "scalenorm", torch.float32)
+        network.forward = torch.autocast("cpu", torch.bfloat16)(network.forward)
+        return network
+
     images, labels = batch_of(3, 2, torch.float32)
     for views, label in zip(images, labels, strict=True):
-        found, _ = summed(network, ENGINES["fast"], views[None], label[None], 0.01, 1)
+        network = built()
+        found, _ = summed(built(), ENGINES[engine], views[None], label[None], 0.01, 1)
         assert found.dtype == torch.float32
         # never more, and less by the margins only: SLACK's 7.6e-6 and that of Gram norms
         assert 0.01 * (1 - 3e-5) < found.double().norm().item() <= 0.01
@@ -160,23 +169,27 @@ def test_bf16_clips_as_exactly_as_float32(arch):
         assert (found / found.norm() - gradient / gradient.norm()).norm() < 2**-6
 
 
-def test_norms_and_sums_are_never_tf32(monkeypatch):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_norms_and_sums_are_never_tf32(engine, monkeypatch):
     """On a GPU tf32 would let a clipped gradient exceed the clip norm; the passes themselves may have it."""
     seen = []
-    for name in ("receive", "squared_norms", "weighted_sums"):
-        real = getattr(fast._Tape, name)
+    parts = [(fast._Tape, name) for name in ("receive", "squared_norms", "weighted_sums")]
+    if engine == "opacus":
+        parts = [(gradients.GradSampleHooks, "capture_backprops_hook"), (gradients, "squared_norms"), (gradients, "remove")]
+    for owner, name in parts:
+        real = getattr(owner, name)
 
-        def watched(self, *arguments, real=real):
-            seen.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
-            return real(self, *arguments)
+        def watched(*arguments, name=name, real=real, **more):
+            seen.append((name, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+            return real(*arguments, **more)
 
-        monkeypatch.setattr(fast._Tape, name, watched)
+        monkeypatch.setattr(owner, name, watched)
     network = network_of("resnet9-w8", "baseline")
     try:
         set_precision("tf32", network, torch.device("cuda"))
-        summed(network, ENGINES["fast"], *batch_of(2, 1), 1.0, 2)
-        assert len(seen) > 10
-        assert set(seen) == {(False, False)}
+        summed(network, ENGINES[engine], *batch_of(2, 1), 1.0, 2)
+        assert {name for name, *_ in seen} == {name for _, name in parts}
+        assert {tuple(allowed) for _, *allowed in seen} == {(False, False)}
         assert torch.backends.cuda.matmul.allow_tf32
     finally:
         set_precision("float32", network, torch.device("cpu"))
@@ -259,3 +272,51 @@ def test_fast_leaves_the_layers_as_they_were_and_refuses_what_it_does_not_know()
     strange = torch.nn.Sequential(torch.nn.ConvTranspose2d(3, 4, 3))
     with pytest.raises(TypeError, match=r"no rule for ConvTranspose2d; add one to bench/dp/rules"):
         ENGINES["fast"](strange, optimizer_of(network, 1.0))
+
+
+def test_out_of_memory_in_the_backward_pass_leaves_nothing_behind(monkeypatch):
+    """A batch half as large finds the memory of the one that did not fit."""
+    network = network_of("resnet9-w8", "scalenorm")
+    seen, receive, conv = [], fast._Tape.receive, type(fast.RULES[torch.nn.Conv2d])
+    gradient, calls = conv.input_gradient, itertools.count(1)
+
+    def watched(self, use):
+        seen.extend(weakref.ref(tensor) for tensor in (*use.saved, use.gradient))
+        receive(self, use)
+
+    def full(*arguments):
+        if next(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return gradient(*arguments)
+
+    monkeypatch.setattr(fast._Tape, "receive", watched)
+    monkeypatch.setattr(conv, "gram_is_cheaper", lambda *_: True)  # the tape keeps what two layers saw
+    monkeypatch.setattr(conv, "input_gradient", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        summed(network, ENGINES["fast"], *batch_of(2, 1), 1.0, 2)
+    gc.collect()  # frames of the traceback
+    assert len(seen) > 4
+    assert not any(ref() is not None for ref in seen)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_after_running_out_of_memory_a_smaller_batch_is_summed_as_ever(engine, monkeypatch):
+    network, (images, labels) = network_of("resnet9-w8", "shared-norm"), batch_of(5, 2)
+    expected, _ = summed(copy.deepcopy(network), ENGINES[engine], images[:2], labels[:2], 0.5, 2)
+    optimizer = optimizer_of(network, 0.5)
+    make, calls = ENGINES[engine](network, optimizer), itertools.count(1)
+    owner, name = (fast._Tape, "receive") if engine == "fast" else (gradients._Hooks, "rearrange_grad_samples")
+    real = getattr(owner, name)
+
+    def full(*arguments, **more):
+        if next(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(owner, name, full)
+    with pytest.raises(torch.OutOfMemoryError):
+        make.accumulate(images, labels)
+    optimizer.start_step()
+    make.accumulate(images[:2], labels[:2])
+    found = torch.cat([p.summed_grad.flatten() for p in optimizer.params])
+    assert torch.equal(found, expected)

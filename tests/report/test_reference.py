@@ -88,6 +88,51 @@ def test_taking_results_in_makes_later_runs_of_no_uncommitted_source(root, made,
     assert machine.commit()[1]
 
 
+@pytest.mark.parametrize("dirty", [False, True])
+def test_a_copy_without_git_keeps_its_provenance(tmp_path, monkeypatch, capsys, made, root, dirty):
+    """And loses it with the first changed source; what a copy made is promoted like any other record."""
+    home, copy_ = tmp_path / "home", tmp_path / "copy"
+    for source in machine.RESULT_SOURCES:
+        path = home / source if source.endswith(".py") else home / source / "code.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("1")
+    identity = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false"]
+    for arguments in (["init"], ["add", "."], ["commit", "-m", "all"]):
+        subprocess.run(["git", "-C", str(home), *identity, *arguments], check=True, capture_output=True)
+    if dirty:
+        (home / "bench/source.py").write_text("2")
+    monkeypatch.setattr(machine, "ROOT", home)
+    head = machine.commit()
+    assert main(["provenance"]) == 0
+    said = capsys.readouterr().out
+    assert head == (json.loads(said)["commit"], dirty)
+
+    shutil.copytree(home, copy_, ignore=shutil.ignore_patterns(".git"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    monkeypatch.setattr(machine, "ROOT", copy_)
+    assert machine.commit() == ("unknown", False)
+    assert main(["provenance"]) == 1
+    assert "no git repository" in capsys.readouterr().err
+    (copy_ / machine.PROVENANCE).write_text(said)
+    assert machine.commit() == head
+    assert capsys.readouterr().err == ""
+    made[0]["provenance"] |= dict(zip(("commit", "dirty"), machine.commit(), strict=True))
+    if dirty:
+        with pytest.raises(BenchError, match="1 of 36 records were made with uncommitted changes"):
+            reference.promote(made, root)
+    else:
+        assert reference.promote(made, root) == {"added": 36}
+
+    for text in ("{", "[]", '{"commit": "0", "dirty": false}'):
+        (copy_ / machine.PROVENANCE).write_text(text)
+        assert machine.commit() == ("unknown", False)
+        assert "not what `bench provenance` prints" in capsys.readouterr().err
+    (copy_ / machine.PROVENANCE).write_text(said)
+    (copy_ / "bench/layers.py").write_text("3")
+    assert machine.commit() == ("unknown", False)
+    assert "it was made of other sources" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("fault", [{"dirty": True}, {"commit": "unknown"}])
 def test_promote_refuses_what_no_commit_gives_back(root, made, fault):
     made[5]["provenance"] |= fault

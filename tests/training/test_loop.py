@@ -202,21 +202,6 @@ def test_every_variant_trains_on_every_family(tiny, shipped, arch):
         assert math.isfinite(made.evaluate()["test_loss"])
 
 
-def test_split_fills_batches_of_one_shape_and_leaves_nothing_out():
-    draws = torch.arange(300).view(100, 1, 3)
-    for n in (0, 1, 63, 64, 100):
-        batch = torch.arange(n)
-        for expected in (None, 64.0):
-            parts = list(trainer.split(batch, draws[:n], 40, expected))
-            kept = [mask.bool() if mask is not None else torch.ones(len(part), dtype=bool) for part, _, mask in parts]
-            indices = [part[keep] for (part, _, _), keep in zip(parts, kept, strict=True)]
-            assert torch.equal(torch.cat([*indices, batch[:0]]), batch)
-            assert all(torch.equal(d[k], draws[i]) for (_, d, _), k, i in zip(parts, kept, indices, strict=True))
-            assert all(len(part) <= 40 for part, _, _ in parts)
-            if expected:  # 64 + 4 * 8 in three parts of at most 40
-                assert {len(part) for part, _, _ in parts} <= {32}
-
-
 def test_fixed_shapes_change_rounding_only(tiny, monkeypatch):
     run, dataset = tiny
     machine = MACHINE | {"engine": "fast", "physical_batch": 8}
@@ -242,7 +227,7 @@ def test_out_of_memory_halves_the_physical_batch_and_repeats_the_step(tiny, monk
         patch.setattr(trainer, "FITS", {})
         record = loop.train(run, dataset, 1.5, machine | {"physical_batch": 34})
         fits = record["machine"]["physical_batch"]
-        assert {(run.arch, 2): fits} == trainer.FITS
+        assert list(trainer.FITS.values()) == [fits]
     assert fits in (2, 3)
     # the setting counts images, two views a sample
     assert numbers(record) == numbers(loop.train(run, dataset, 1.5, machine | {"physical_batch": 2 * fits}))
