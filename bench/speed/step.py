@@ -22,6 +22,9 @@ class Case(NamedTuple):
     views: int = 1
     precision: str = "float32"
 
+    def __str__(self) -> str:
+        return "-".join(str(part) for part in self)
+
 
 def make_step(engine: str, variant: str, case: Case, device: torch.device) -> Callable[[], None]:
     """A function that does a whole step of `engine` on CIFAR-10-like images: gradients, noise, SGD."""
@@ -50,15 +53,12 @@ def make_step(engine: str, variant: str, case: Case, device: torch.device) -> Ca
 
 
 def main(engine: str, variant: str, arch: str, samples: str, views: str, precision: str) -> None:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    step = make_step(engine, variant, Case(arch, int(samples), int(views), precision), device)
-    before = peak_memory_mb()
+    """On a CPU; on a GPU the table reads the peak in process."""
+    step = make_step(engine, variant, Case(arch, int(samples), int(views), precision), torch.device("cpu"))
+    before = peak_memory_mb()  # what the interpreter, the libraries and the network take is not the step's
     for _ in range(3):
         step()
-    if device.type == "cuda":
-        print(torch.cuda.max_memory_allocated() / 2**20)
-    else:  # what the interpreter, the libraries and the network take is not the step's
-        print(peak_memory_mb() - before)
+    print(peak_memory_mb() - before)
 
 
 if __name__ == "__main__":
