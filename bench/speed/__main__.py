@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: 2)")
     parser.add_argument("--case", type=case_of, nargs="+", metavar="ARCH:SAMPLES[:VIEWS[:PRECISION]]", help="only these")
+    parser.add_argument("--no-memory", action="store_true", help="leave peak_mb empty: on a CPU it takes a process an engine")
     parser.add_argument("--traces", type=Path, metavar="FOLDER", help="profile a step of each case, too")
     options = parser.parse_args()
     # deterministic products need it, set before the first one (torch.use_deterministic_algorithms)
@@ -41,12 +42,13 @@ def main() -> None:
         if any(of_case(row, case, name, options.threads) for row in rows):
             print(f"{place}: known", flush=True)
         else:
-            found = table.rows_of(case, device, options.threads)
+            found = table.rows_of(case, device, options.threads, memory=not options.no_memory)
             rows += found
             write(rows, options.out)
             print(f"{place}: {len(found)} rows", flush=True)
         if options.traces:
             write_traces(case, device, options.traces)
+            print(f"{place}: traces in {options.traces}", flush=True)
 
 
 def of_case(row: dict, case: Case, device: str, threads: int) -> bool:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -26,11 +27,16 @@ class Case(NamedTuple):
         return "-".join(str(part) for part in self)
 
 
+@cache
+def configuration() -> dict:
+    """As it is committed."""
+    return config.load(config.ROOT / "config.yaml", local=False)
+
+
 def make_step(engine: str, variant: str, case: Case, device: torch.device) -> Callable[[], None]:
     """A function that does a whole step of `engine` on CIFAR-10-like images: gradients, noise, SGD."""
-    content = config.load(config.ROOT / "config.yaml", local=False)
     generator = torch.Generator().manual_seed(0)
-    network = models.build(resolve.model_of(content, case.arch, variant), 3, 10, generator).to(device)
+    network = models.build(resolve.model_of(configuration(), case.arch, variant), 3, 10, generator).to(device)
     set_precision(case.precision, network, device)
     optimizer = Optimizer(
         torch.optim.SGD(network.parameters(), lr=0.01),

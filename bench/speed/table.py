@@ -11,10 +11,9 @@ from collections.abc import Callable
 
 import torch
 
-from bench import machine
-from bench.plan import config
+from bench import ROOT, machine
 from bench.speed.baselines import TIMED
-from bench.speed.step import Case, make_step
+from bench.speed.step import Case, configuration, make_step
 
 ROUNDS, WARM_UP = 5, 2
 # Of a case, by device: 12 of them stay within seven minutes of a GPU. An estimate says that they take a third of that.
@@ -23,7 +22,7 @@ CASES = {
     "cpu": [Case("resnet9", 64), Case("resnet9", 256), Case("resnet9-w16", 128), Case("wrn16-4", 32), Case("wrn16-4", 8, 4)],
     "cuda": [
         Case(*shape, precision)
-        for precision in ("float32", "tf32", "bf16")
+        for precision in ("bf16", "float32", "tf32")
         for shape in (("resnet9", 512, 1), ("resnet9", 1024, 1), ("wrn16-4", 256, 1), ("wrn16-4", 32, 16))
     ],
 }
@@ -52,7 +51,9 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name() if device.type == "cuda" else machine.cpu_name()
 
 
-def rows_of(case: Case, device: torch.device, threads: int, say: Callable[[str], None] = print) -> list[dict]:
+def rows_of(
+    case: Case, device: torch.device, threads: int, say: Callable[[str], None] = print, *, memory: bool = True
+) -> list[dict]:
     """The rows of `case`, one an arm. An arm that fails, or whose turn comes when half of the time is over, is left out."""
     torch.set_num_threads(threads)
     start, limit = time.monotonic(), LIMIT[device.type]
@@ -77,7 +78,7 @@ def rows_of(case: Case, device: torch.device, threads: int, say: Callable[[str],
             step()
             seconds.setdefault(arm, []).append(time.perf_counter() - before)
     steps.clear()  # the memory of the timed networks is not the measured processes'
-    width = config.load(config.ROOT / "config.yaml", local=False)["archs"][case.arch]["width"]
+    width = configuration()["archs"][case.arch]["width"]
     return [
         {
             "device": device_name(device),
@@ -93,7 +94,7 @@ def rows_of(case: Case, device: torch.device, threads: int, say: Callable[[str],
             "ratio_to_nonprivate": round(
                 statistics.median(mine / other for mine, other in zip(times, seconds[REFERENCE], strict=True)), 3
             ),
-            "peak_mb": round(_peak_on_a_cpu(arm, case) if peaks[arm] is None else peaks[arm], 1),
+            "peak_mb": _peak_on_a_cpu(arm, case) if memory and peaks[arm] is None else peaks[arm],
         }
         for arm, times in seconds.items()
     ]
@@ -109,12 +110,12 @@ def _warm(arm: tuple[str, str], case: Case, device: torch.device) -> tuple[Calla
     step = make_step(*arm, case, device)
     for _ in range(WARM_UP):
         step()
-    return step, (torch.cuda.max_memory_allocated() - before) / 2**20 if cuda else None
+    return step, round((torch.cuda.max_memory_allocated() - before) / 2**20, 1) if cuda else None
 
 
 def _peak_on_a_cpu(arm: tuple[str, str], case: Case) -> float:
     """Of a step in a process of its own, MiB; every freed block is given back, so that fragments do not count."""
     command = [sys.executable, "-m", "bench.speed.step", *arm, *map(str, case)]
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=config.ROOT, env=environment)
-    return float(done.stdout)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment)
+    return round(float(done.stdout), 1)
