@@ -1,4 +1,6 @@
-"""What the fast engine is compared with: the other ways to clipped gradient sums that torch and Opacus offer."""
+"""What the fast engine is compared with: the other ways to clipped gradient sums, of torch, Opacus, FastDP and opake."""
+
+import importlib.util
 
 import torch
 from opacus.grad_sample import GradSampleHooks
@@ -8,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from bench.dp.gradients import ENGINES, NotPrivate, OpacusHooks
 from bench.dp.optimizer import Optimizer, sample_losses
+from bench.speed.book_keeping import BookKeeping
 
 
 class OpacusFunctorch(OpacusHooks):
@@ -46,12 +49,11 @@ class Vmap:
 
     def __init__(self, network: nn.Module, optimizer: Optimizer):
         self.network, self.optimizer = network, optimizer
+        self.gradients = torch.func.vmap(torch.func.grad_and_value(self.loss), in_dims=(None, 0, 0))
 
-        def loss(parameters: dict, images: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-            logits = torch.func.functional_call(network, parameters, (images,))
-            return cross_entropy(logits, label.expand(len(images)))
-
-        self.gradients = torch.func.vmap(torch.func.grad_and_value(loss), in_dims=(None, 0, 0))
+    def loss(self, parameters: dict, images: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """Of one sample: images (K, C, S, S)."""
+        return cross_entropy(torch.func.functional_call(self.network, parameters, (images,)), label.expand(len(images)))
 
     def accumulate(self, images, labels, mask=None) -> torch.Tensor:
         parameters = dict(self.network.named_parameters())
@@ -63,11 +65,49 @@ class Vmap:
         return losses.sum().detach()
 
 
+class Opake(Vmap):
+    """opake 0.16 (PyPI): vmap of grad and its own clipping, by C / norm without Opacus' 1e-6."""
+
+    def __init__(self, network: nn.Module, optimizer: Optimizer):
+        from opake.dpsgd.clipping import clipped_grad
+
+        self.network, self.optimizer = network, optimizer
+        self.clipped, self.state = clipped_grad(
+            self.loss, clipping_norm=optimizer.max_grad_norm, batch_argnums=(1, 2), return_aux=True
+        )
+
+    def accumulate(self, images, labels, mask=None) -> torch.Tensor:
+        parameters = dict(self.network.named_parameters())
+        detached = {name: p.detach() for name, p in parameters.items()}
+        (sums, told), self.state = self.clipped(detached, images, labels, state=self.state)
+        for name, p in parameters.items():
+            p.summed_grad += sums.pytree[name]
+        return told.loss_values.sum().detach()
+
+
+class Deterministic:
+    """The fast engine with deterministic kernels only: what a run costs whose numbers repeat on a GPU, bit for bit."""
+
+    def __init__(self, network: nn.Module, optimizer: Optimizer):
+        self.fast = ENGINES["fast"](network, optimizer)
+
+    def accumulate(self, images, labels, mask=None) -> torch.Tensor:
+        torch.use_deterministic_algorithms(True)
+        try:
+            return self.fast.accumulate(images, labels, mask)
+        finally:
+            torch.use_deterministic_algorithms(False)
+
+
 TIMED = {
     "not-private": NotPrivate,
     "fast": ENGINES["fast"],
+    "fast-deterministic": Deterministic,
     "opacus-hooks": ENGINES["opacus"],
     "opacus-functorch": OpacusFunctorch,
     "opacus-ghost": OpacusGhost,
+    "book-keeping": BookKeeping,
     "vmap": Vmap,
 }
+if importlib.util.find_spec("opake"):  # not pinned: ten packages more, for one row (NOTES.md says how)
+    TIMED["opake"] = Opake

@@ -64,8 +64,8 @@ def alone(network, images, labels):
     return torch.stack(rows)
 
 
-def clipped_sum(gradients, clip_norm):
-    factors = (clip_norm / (gradients.norm(dim=1) + 1e-6)).clamp(max=1)
+def clipped_sum(gradients, clip_norm, added=1e-6):
+    factors = (clip_norm / (gradients.norm(dim=1) + added)).clamp(max=1)
     return factors @ gradients
 
 

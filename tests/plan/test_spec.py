@@ -38,6 +38,17 @@ def test_quick_is_the_grid_that_the_readme_promises(quick):
     assert len({run.seed for run in runs}) >= 3
 
 
+def test_a_study_in_bf16_is_its_twin_in_another_precision(shipped):
+    """Run by run, so that precisions pair by seed; `claim-bf16` and `headline-bf16` are cut down."""
+    studies = resolve.studies_of(shipped)
+    for name in ("claim", "placement", "groups", "orders", "headline"):
+        twins = {(r.recipe_name, r.arch, r.variant, r.epsilon, r.seed): r.resolved() for r in studies[name].runs}
+        for run in studies[f"{name}-bf16"].runs:
+            twin = twins[run.recipe_name.removesuffix("-bf16"), run.arch, run.variant, run.epsilon, run.seed]
+            assert run.resolved() == twin | {"id": run.id, "recipe": twin["recipe"] | {"precision": "bf16"}}
+    assert len(studies["claim-bf16"].runs) == 32
+
+
 def test_json_round_trip(shipped):
     for study in resolve.studies_of(shipped).values():
         for run in study.runs:
