@@ -36,6 +36,7 @@ COLUMNS = {
     # of the last weights, where `accuracy` is that of their average
     "accuracy_without_average": lambda r: _number(r["result"].get("accuracy_without_average")),
     "loss": lambda r: r["result"]["loss"],
+    "train_loss": lambda r: _number(r["curve"][-1]["train_loss"]) if r["curve"] else math.nan,  # since the evaluation before
     "best_epoch_accuracy": lambda r: r["result"]["best_epoch_accuracy"],
     "test_split_steers": lambda r: r["result"]["test_split_steers"],
     "budget": lambda r: r["run"]["recipe"]["budget"],
@@ -43,10 +44,12 @@ COLUMNS = {
     "private": lambda r: math.isfinite(float(r["run"]["epsilon"])) and why_not_private(r["run"]["recipe"]) is None,
     "epsilon_rdp": lambda r: _number(r["privacy"]["epsilon_rdp"]),
     "epsilon_pld": lambda r: _number(r["privacy"]["epsilon_pld"]),
+    "mu": lambda r: _number(r["privacy"].get("mu")),  # of Gaussian differential privacy; NaN in records of before
     "delta": lambda r: r["privacy"]["delta"],
     "noise_multiplier": lambda r: r["privacy"]["noise_multiplier"],
     "sample_rate": lambda r: r["privacy"]["sample_rate"],
     "steps": lambda r: r["privacy"]["steps"],
+    "nonfinite_samples": lambda r: r["privacy"].get("nonfinite_samples", 0),
     "clip_norm": lambda r: _number(r["privacy"]["clip_norm"]),
     "views": lambda r: setting(r, "views"),
     "precision": lambda r: setting(r, "precision"),

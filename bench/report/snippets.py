@@ -15,11 +15,12 @@ from collections.abc import Iterable
 import pandas as pd
 
 from bench import BenchError
-from bench.evidence import stats
+from bench.evidence import mechanism, stats
 from bench.evidence import summary as arms
 from bench.plan.claims import range_text
 from bench.plan.config import did_you_mean
-from bench.plan.spec import Study
+from bench.plan.spec import Run, Study, epsilon_text
+from bench.plan.spec import mechanism as parts_of
 from bench.report.formats import NOTHING, interval, number, significant
 from bench.report.words import epsilon, nominal
 
@@ -63,13 +64,22 @@ def _snippet(name: str, where: str, tables: dict, studies: dict[str, Study]) -> 
             raise BenchError(f"{where}: unknown study {study!r}{did_you_mean(study, studies)}")
         before = arms.of_study(tables["version 1"], study, {}) if len(tables["version 1"]) else pd.DataFrame()
         return _pairing({"1": before, "2": tables["summary"][tables["summary"]["study"] == study]})
+    if kind in ("mechanism", "rates"):
+        if study not in studies:
+            raise BenchError(f"{where}: unknown study {study!r}{did_you_mean(study, studies)}")
+        planned = studies[study].runs
+        runs = tables["runs"].merge(pd.DataFrame([_identity(run) for run in planned])) if len(tables["runs"]) else None
+        if runs is None or runs.empty:
+            return NONE
+        recipes = {run.recipe_name: run.recipe for run in planned}
+        return _mechanism(runs, recipes) if kind == "mechanism" else _rates(runs, recipes)
     if name == "studies":
         return _studies(studies.values(), tables["not_run"])
     if name == "verdicts":
         return _verdicts(tables["claims"]) if len(tables["runs"]) else NONE
     if name == "speed":
         return _speed(tables["speed"])
-    raise BenchError(f"{where}: expected summary STUDY, pairing STUDY, studies, verdicts, speed or search NAME")
+    raise BenchError(f"{where}: expected summary, pairing, mechanism or rates STUDY, studies, verdicts, speed or search NAME")
 
 
 def _studies(studies: Iterable[Study], not_run: pd.DataFrame) -> str:
@@ -166,6 +176,48 @@ def _search(found: list[dict]) -> str:
         lines.append([*(f"{value:g}" for value in values), number(record["result"]["accuracy"])])
     head = [">batch size", ">steps", ">learning rate", ">clip norm", ">seed", ">accuracy, %"]
     return _table(head, lines) + f"\n\nData: {found[0]['data']['label']}. Device: {found[0]['machine']['device_name']}."
+
+
+def _identity(run: Run) -> dict:
+    names = (run.recipe_name, run.arch, run.variant, epsilon_text(run.epsilon), run.seed)
+    return dict(zip((*arms.ARM, "seed"), names, strict=True))
+
+
+def _mechanism(runs: pd.DataFrame, recipes: dict[str, dict]) -> str:
+    """What clipping and noise cost of the accuracy, by variant, and how much of it the layer mends."""
+    rows = mechanism.shares(runs, {name: parts_of(recipe) for name, recipe in recipes.items()})
+    lines = [
+        [row["variant"], row["part"], str(row["pairs"]), number(row["points"], sign=True), interval(row, sign=True)]
+        for row in rows
+    ]
+    return _table(["variant", "lost to", ">seeds", ">points", ">95 % interval"], lines) if rows else NONE
+
+
+def _rates(runs: pd.DataFrame, recipes: dict[str, dict]) -> str:
+    """Learning rates of every variant and epsilon by the training loss at the end; the lowest one is marked."""
+    rates = {name: recipe["optimizer"]["lr"] for name, recipe in recipes.items()}
+    runs = runs[runs["status"] == "completed"].assign(rate=lambda rows: rows["recipe"].map(rates))
+    lines = []
+    for (variant, eps), group in runs.groupby(["variant", "epsilon"], sort=False):
+        by_rate = group.groupby("rate")[["train_loss", "accuracy"]].agg(["mean", "std", "count"])
+        best = by_rate["train_loss", "mean"].idxmin()
+        for rate, row in by_rate.iterrows():
+            mark = "lowest" if rate == best else ""
+            loss, accuracy = row["train_loss"], row["accuracy"]
+            lines.append(
+                [
+                    variant,
+                    epsilon(eps),
+                    f"{rate:g}",
+                    f"{loss['count']:.0f}",
+                    number(loss["mean"], 4),
+                    number(loss["std"], 4),
+                    mark,
+                    number(accuracy["mean"]),
+                ]
+            )
+    head = ["variant", ">ε", ">learning rate", ">seeds", ">training loss", ">sd", "", ">accuracy, % (chooses nothing)"]
+    return _table(head, lines)
 
 
 def _pairing(by_version: dict[str, pd.DataFrame]) -> str:

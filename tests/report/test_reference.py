@@ -3,6 +3,7 @@
 import base64
 import copy
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -244,12 +245,41 @@ def test_documents_mark_runs_that_are_not_private(shipped):
     assert "Runs marked as not private have a nominal ε only." in text
 
 
+def test_rates_are_chosen_by_the_training_loss(shipped):
+    """The test accuracy of these runs grows with the rate; their training loss is least at 1e-3."""
+    runs = resolve.studies_of(shipped)["learning-rate-pocket"].runs
+    made = promoted(runs)
+    for run, record in zip(runs, made, strict=True):
+        rate = run.recipe["optimizer"]["lr"]
+        record["curve"][-1]["train_loss"] = 1.5 + abs(rate - 1e-3)
+        record["result"]["accuracy"] = 50 + 1000 * rate
+    studies, tables, _ = reference.build(shipped, {run.id: record for run, record in zip(runs, made, strict=True)})
+    text = snippets.fill("<!-- reference: rates learning-rate-pocket --><!-- end -->", tables, studies, "d.md")
+    assert re.findall(r"\| (\S+) \| 8 \| (\S+) \| 4 \| 1.5000 \| 0.0000 \| lowest", text) == [
+        ("baseline", "0.001"),
+        ("scalenorm", "0.001"),
+    ]
+
+
+def test_documents_say_what_clipping_and_noise_cost(shipped):
+    runs = resolve.studies_of(shipped)["mechanism"].runs
+    made, costs = promoted(runs), {"pocket": 6, "pocket-clip-only": 1, "pocket-noise-only": 3}
+    for run, record in zip(runs, made, strict=True):
+        cost = 0.0 if run.epsilon == math.inf else costs[run.recipe_name]
+        record["result"]["accuracy"] = 70.0 + 0.1 * run.seed - cost
+    studies, tables, _ = reference.build(shipped, {run.id: record for run, record in zip(runs, made, strict=True)})
+    text = snippets.fill("<!-- reference: mechanism mechanism --><!-- end -->", tables, studies, "d.md")
+    assert "| baseline | loss | 12 | +6.00 |" in text
+    assert "| baseline | clipping | 12 | +2.00 |" in text
+    assert "| scalenorm - baseline | noise | 12 | 0.00 |" in text
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         (
             "a\n<!-- reference: sumary quick --><!-- end -->",
-            r"d\.md:2: .*: expected summary STUDY, pairing STUDY, studies, verdicts, speed or search NAME",
+            r"d\.md:2: .*: expected summary, pairing, mechanism or rates STUDY, studies, verdicts, speed or search NAME",
         ),
         ("<!-- reference: summary quik --><!-- end -->", r"d\.md:1: .*: unknown study 'quik' \(did you mean 'quick'\?\)"),
         ("<!-- reference: speed -->\n", r"d\.md:1: .*: no <!-- end --> follows"),
