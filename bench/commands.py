@@ -90,6 +90,20 @@ def describe(config: Path, arch: str, variant: str, dataset: str) -> None:
     print(network)
 
 
+def admit(config: Path, arch: str, variant: str, dataset: str) -> None:
+    content = configuration.load(config)
+    model, source = resolve.model_of(content, arch, variant), _dataset(content, dataset)
+
+    from bench import models
+    from bench.dp import admission, gradients
+
+    channels, size, engine = len(source["mean"]), source["image_size"], content["machine"]["engine"]
+    network = models.build(model, channels, 10)
+    error = admission.admit(network, (channels, size, size), gradients.ENGINES[engine])
+    print(f"{arch} {variant}: admitted; no output depends on another sample, and the clipped gradient sum of engine {engine}")
+    print(f"is that of autograd up to {error:.1e} of its length (float64)")
+
+
 def epsilon(config: Path, noise_multiplier: float, sample_rate: float, steps: int, delta: float) -> None:
     from bench.dp import accounting
 

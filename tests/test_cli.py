@@ -215,7 +215,7 @@ def test_importing_the_command_line_is_cheap():
         ("bench status --study poc", ["pocket-pilot", "pocket"]),
         ("bench describe resnet9-", ["resnet9-w16", "resnet9-w8"]),
         ("bench describe resnet9 scalenorm-", ["scalenorm-layer", "scalenorm-groups-8", "scalenorm-none"]),
-        ("bench show headline", ["headline", "headline-wrn40"]),
+        ("bench show headline", ["headline", "headline-bf16", "headline-wrn40"]),
         ("bench show de-wrn/wrn16-4/baseline/eps8/seed", [f"de-wrn/wrn16-4/baseline/eps8/seed{n}" for n in range(5)]),
         ("bench train --stu", ["--study"]),
     ],

@@ -200,6 +200,23 @@ verb(
 )
 verb(
     "Look up",
+    "admit",
+    "Test that a network may train privately, as every private run does before its first step: its layers are what the "
+    "engine assumes, no sample's output depends on another sample, and the engine's clipped gradient sum is autograd's.\n\n"
+    "Exit code 1 and the layer's name where it may not.",
+    argument("arch", shell_complete=complete.archs),
+    argument("variant", shell_complete=complete.variants),
+    option(
+        "--dataset",
+        default="cifar10",
+        show_default=True,
+        help="Decides input channels and size.",
+        shell_complete=complete.datasets,
+    ),
+    short="Test that a network may train privately.",
+)
+verb(
+    "Look up",
     "epsilon",
     "Print what a training run spends: epsilon by RDP and PLD accounting, mu of Gaussian DP, and what a membership test "
     "detects at most.",

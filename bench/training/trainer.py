@@ -54,7 +54,7 @@ class Trainer:
         self.rate = recipe.sample_rate(run.recipe, self.train_size)
         self.network = models.build(run.model, shape[0], dataset.classes, generator(run.seed, "weights"))
         if self.private:
-            admit(self.network, shape)
+            admit(self.network, shape, ENGINES[machine["engine"]] if self.clips else None)
         self.network.to(self.device)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
