@@ -52,8 +52,8 @@ def check(config: Path) -> None:
         print(f"On a GPU: from {SPEED}, timed on {gpu_rows[0]['device']}.")
     if memories:
         least = max(least for _, least in memories.values())
-        print("Memory: of a GPU for whole logical batches at once, an estimate from a few samples here.")
-        print(f"One with less takes smaller batches, with {_gib(least)} sample by sample.")
+        print("Memory: a GPU's for whole batches at once, estimated from a few samples here;")
+        print(f"one with less takes smaller batches, with {_gib(least)} sample by sample.")
 
 
 def _gib(size: float) -> str:

@@ -447,7 +447,7 @@ def test_check_estimates_records_steps_and_gpus(folder, studies, monkeypatch, ca
     memory = {line.split()[0]: re.split(r" {2,}", line)[5] for line in printed.splitlines() if "needs a GPU" in line}
     assert (memory["claim"], memory["headline"]) == ("6.1 GiB", "763 GiB")
     assert "quick" not in memory
-    assert "One with less takes smaller batches, with 0.4 GiB sample by sample." in printed
+    assert "one with less takes smaller batches, with 0.4 GiB sample by sample." in printed
     assert "timed on A GPU." in printed
     assert "\033" not in printed
 
