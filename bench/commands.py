@@ -25,7 +25,8 @@ def check(config: Path) -> None:
 
     everything = [record for found, _ in collected.values() for record in found]
     gpu, gpu_rows, speeds = machine.uses_gpu(content["machine"]), estimate.gpu_rows(ROOT / SPEED), {}
-    rows = [("study", "runs", "done", "here", "about", "question")]
+    measured, memories = {}, {}
+    rows = [("study", "runs", "done", "here", "about", "memory", "question")]
     for study in studies.values():
         found, missing = collected[study.name]
         here = "runs" if gpu or study.without_gpu == "run" else study.without_gpu.replace("skip", "needs a GPU")
@@ -34,11 +35,13 @@ def check(config: Path) -> None:
         elif here == "needs a GPU":
             seconds = estimate.seconds_on_gpu(study, missing, gpu_rows)
             about = "unknown without a GPU" if seconds is None else f"{terminal.duration(seconds)} on a GPU"
+            memories[study.name] = estimate.gpu_memory(study, missing, measured, _say_for_now)
         else:
             about = terminal.duration(
                 estimate.seconds_left(study, everything, missing, content["machine"], speeds, _say_for_now)
             )
-        rows.append((study.name, str(len(study.runs)), str(len(found)), here, about, study.question))
+        memory = _gib(memories[study.name][0]) if study.name in memories else ""
+        rows.append((study.name, str(len(study.runs)), str(len(found)), here, about, memory, study.question))
     _say_for_now("")
     for line in _lines(rows):
         print(line)
@@ -47,6 +50,14 @@ def check(config: Path) -> None:
     print("from records of their kind or else from a few steps that were timed just now.")
     if gpu_rows:
         print(f"On a GPU: from {SPEED}, timed on {gpu_rows[0]['device']}.")
+    if memories:
+        least = max(least for _, least in memories.values())
+        print("Memory: a GPU's for whole batches at once, estimated from a few samples here;")
+        print(f"one with less takes smaller batches, with {_gib(least)} sample by sample.")
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.{0 if size >= 10 * 2**30 else 1}f} GiB"
 
 
 def _lines(rows: list[tuple[str, ...]]) -> list[str]:

@@ -20,7 +20,7 @@ from bench import ROOT, BenchError
 # The files that can change a run's numbers.
 RESULT_SOURCES = (
     *("bench/layers.py", "bench/source.py"),
-    *(f"bench/training/{name}.py" for name in ("recipe", "averaging", "physical", "trainer", "loop")),
+    *(f"bench/training/{name}.py" for name in ("recipe", "averaging", "device", "physical", "trainer", "loop")),
     *("bench/models", "bench/data", "bench/dp"),
 )
 # Committed results and prose, which no run reads: taking results in must not make the next run one of uncommitted sources.
@@ -72,6 +72,7 @@ def describe(device, machine: dict) -> dict:
         "gpu": gpu,
         "engine": machine["engine"],
         "physical_batch": machine["physical_batch"],
+        "deterministic": device.type == "cpu" or machine.get("deterministic", False),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "platform": platform.platform(),

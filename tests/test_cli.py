@@ -430,6 +430,9 @@ def test_check_estimates_records_steps_and_gpus(folder, studies, monkeypatch, ca
     finish(studies["quick"].runs[:-4])  # 10 s a run
     timed = []
     monkeypatch.setattr("bench.training.estimate.probe", lambda run, machine: timed.append(run.arch) or 1024.0)
+    gib = {"resnet9": (6.14, 0.07), "wrn40-4": (763, 0.44)}
+    needed = lambda run, measured: tuple(size * 2**30 for size in gib.get(run.arch, (20, 0.1)))  # noqa: E731
+    monkeypatch.setattr("bench.training.memory.needed", needed)
     monkeypatch.setattr("bench.machine.uses_gpu", lambda machine: False)
     monkeypatch.setattr(commands, "ROOT", folder)
     Path("results/reference").mkdir()
@@ -444,6 +447,10 @@ def test_check_estimates_records_steps_and_gpus(folder, studies, monkeypatch, ca
     assert about["headline"] == "unknown without a GPU"
     assert about["quick-again"] == "4 min"  # from quick's records, which are of its kind
     assert timed == ["resnet9-w8"]
+    memory = {line.split()[0]: re.split(r" {2,}", line)[5] for line in printed.splitlines() if "needs a GPU" in line}
+    assert (memory["claim"], memory["headline"]) == ("6.1 GiB", "763 GiB")
+    assert "quick" not in memory
+    assert "one with less takes smaller batches, with 0.4 GiB sample by sample." in printed
     assert "timed on A GPU." in printed
     assert "\033" not in printed
 
@@ -451,11 +458,12 @@ def test_check_estimates_records_steps_and_gpus(folder, studies, monkeypatch, ca
 @pytest.mark.skipif(machine.has_cuda(), reason="times steps of every study")
 def test_check_fits_a_terminal(studies):
     for study in studies.values():
-        if study.without_gpu != "skip":
+        if study.name != "claim":  # what is missing is timed and measured
             finish(study.runs)
     for columns, question in ((80, False), (120, True)):
         seen, code = in_terminal(["check"], columns=columns)
-        lines = re.sub(r"\r|\033\[K", "", seen).splitlines()
+        lines = [line.rpartition("\033[K")[2].strip("\r") for line in seen.split("\n")]  # each as it stays
         assert code == 0
         assert max(map(len, lines)) <= columns
         assert any("Does everything work" in line for line in lines) is question
+        assert any("needs a GPU" in line and " GiB" in line for line in lines)

@@ -65,6 +65,19 @@ def seconds_on_gpu(study: Study, missing: dict, rows: list[dict]) -> float | Non
     return total
 
 
+def gpu_memory(study: Study, missing: dict, measured: dict, say: Callable[[str], None]) -> tuple[float, float]:
+    """Bytes that the `missing` runs need at the most, in whole logical batches and sample by sample: `memory.needed`."""
+    from bench.training import memory
+
+    runs = {(run.recipe_name, run.arch, math.isfinite(run.epsilon)): run for run in study.runs if run.id in missing}
+    found = []
+    for run in runs.values():
+        say(f"measuring {run.arch}")
+        found.append(memory.needed(run, measured))
+    whole, least = zip(*found, strict=True)
+    return max(whole), max(least)
+
+
 def gpu_rows(path: Path) -> list[dict]:
     """The rows of a speed table that were timed on its first GPU; [] without any. BenchError where it cannot be read."""
     if not path.exists():
@@ -87,7 +100,7 @@ def probe(run: Run, machine: dict) -> float:
     from bench.dp.gradients import ENGINES
     from bench.dp.optimizer import Optimizer
     from bench.dp.sampling import generator
-    from bench.training.trainer import device_of
+    from bench.training.device import device_of
 
     torch.set_num_threads(machine["threads"])
     device = device_of(machine)

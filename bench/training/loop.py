@@ -51,9 +51,9 @@ def train(
 ) -> dict:
     """Trains `run` and returns its record, provenance aside. One whose weights or test loss become inf or NaN has diverged.
 
-    With a checkpoint the run goes on where it was stopped and ends in the same numbers (on a CPU; on a GPU up to kernels
-    that add in varying order). It saves its state every `checkpoint_minutes`, and when `stop()`, asked after every step,
-    says so: then Stopped is raised.
+    With a checkpoint the run goes on where it was stopped and ends in the same numbers (on a GPU with
+    `machine.deterministic`, and else up to kernels that add in varying order). It saves its state every
+    `checkpoint_minutes`, and when `stop()`, asked after every step, says so: then Stopped is raised.
     """
     trainer = Trainer(run, dataset, noise_multiplier, machine)
     if checkpoint and (state := checkpoint.load()):

@@ -1,6 +1,5 @@
 """Physical batches: in which pieces a logical batch goes through the network, and how many samples a GPU has room for."""
 
-import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -95,11 +94,3 @@ def free(device: torch.device, runs_per_gpu: int) -> float:
     available, total = torch.cuda.mem_get_info(device)
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return min(available + unused, total / runs_per_gpu)
-
-
-def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """`tensor` of the CPU on `device`, without a wait where its memory can be pinned."""
-    if device.type == "cuda":
-        with contextlib.suppress(RuntimeError):  # little can be pinned under WSL, say: then the driver copies it first
-            tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)

@@ -13,10 +13,11 @@ from bench.dp.admission import admit
 from bench.dp.gradients import ENGINES, NotPrivate
 from bench.dp.optimizer import NonFiniteGradient, Optimizer
 from bench.dp.sampling import generator, poisson_batch, stream
-from bench.machine import forget_peak_memory, uses_gpu
+from bench.machine import forget_peak_memory
 from bench.plan.spec import Run
 from bench.training import physical, recipe, scale_mixing
 from bench.training.averaging import Average
+from bench.training.device import device_of, send, set_deterministic
 from bench.training.energy import Meter
 from bench.training.measurements import Measurements, rounded
 
@@ -28,18 +29,6 @@ CPU_IMAGES = 128  # in memory at once
 FITS: dict[tuple, int] = {}
 
 
-def device_of(machine: dict) -> torch.device:
-    """The device that `machine.device` means here; BenchError where it asks for a GPU that torch cannot use."""
-    if not uses_gpu(machine):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise BenchError(
-            f"machine.device: {machine['device']}: torch {torch.__version__} sees no CUDA GPU; install a CUDA build, or "
-            "set machine: {device: cpu} in config.local.yaml"
-        )
-    return torch.device("cuda")
-
-
 class Trainer:
     """A run in progress: everything that a step changes, and `state` to take it down and set it up again."""
 
@@ -47,6 +36,7 @@ class Trainer:
         torch.set_num_threads(machine["threads"])
         forget_peak_memory()
         self.run, self.recipe, self.device = run, run.recipe, device_of(machine)
+        set_deterministic(machine.get("deterministic", False), self.device)
         self.private = math.isfinite(run.epsilon)  # in name; `mechanism` may take it apart
         self.clips = self.private and run.setting("mechanism")["clip"]
         self.dataset = dataset.to(self.device)
@@ -133,8 +123,8 @@ class Trainer:
             try:
                 self.optimizer.start_step()
                 total = torch.zeros_like(self.loss)
-                indices = physical.send(batch, self.device)
-                sent = draws if draws is None else physical.send(draws, self.device)
+                indices = send(batch, self.device)
+                sent = draws if draws is None else send(draws, self.device)
                 for part, draw, mask in physical.split(indices, sent, self.physical, sizes):
                     images = self._views(part, draw)
                     total += self.engine.accumulate(images, self.dataset.train_labels[part], mask)

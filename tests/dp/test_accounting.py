@@ -5,7 +5,7 @@ import math
 import pytest
 
 from bench import BenchError
-from bench.dp.accounting import ACCOUNTANTS, SIGMA_TOLERANCE, calibrate, epsilon_pld, epsilon_rdp
+from bench.dp.accounting import ACCOUNTANTS, SIGMA_TOLERANCE, calibrate, epsilon_pld, epsilon_rdp, rdp
 
 
 def test_the_authors_checkpoint():
@@ -106,3 +106,15 @@ def test_edges():
         calibrate(1e-4, 1.0, 10_000, 1e-5, "rdp")
     with pytest.raises(BenchError, match="hardly any noise"):
         calibrate(1e6, 0.001, 1, 1e-5, "rdp")
+
+
+def test_a_live_line_computes_the_divergences_of_one_step_once(monkeypatch):
+    """Those of T steps are T times as large; behind a drained GPU milliseconds would count."""
+    spent, computed, real = (1.7, 1 / 49, 1e-5), [], rdp._log_moment
+    monkeypatch.setattr(rdp, "_log_moment", lambda *arguments: computed.append(1) or real(*arguments))
+    rdp.of_a_step.cache_clear()
+    epsilons = [epsilon_rdp(*spent[:2], steps, spent[2]) for steps in range(1, 200)]
+    assert len(computed) == len(rdp.ORDERS)
+    assert epsilons == sorted(epsilons)
+    rdp.of_a_step.cache_clear()
+    assert epsilon_rdp(*spent[:2], 199, spent[2]) == epsilons[-1]
