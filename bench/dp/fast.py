@@ -18,8 +18,9 @@ import torch
 from torch import nn
 
 from bench.dp.optimizer import Optimizer, loss_sum, sample_losses
-from bench.dp.rules import RULES, GramRule, Rows
+from bench.dp.rules import RULES, Rows, Rule
 from bench.dp.rules.devices import kernels_of
+from bench.dp.rules.fused_norm import steps
 from bench.dp.rules.kernels import Kernels
 
 
@@ -28,12 +29,13 @@ class Use:
     """One passage through a layer: what it saw, (n * K, ...), and the gradient of its output, likewise."""
 
     layer: nn.Module
+    rule: Rule
     saved: tuple[torch.Tensor, ...]
     gradient: torch.Tensor
 
     def exact(self) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
         """(saved, gradient) as the rule's norms and sums take them."""
-        return RULES[type(self.layer)].exact(self.layer, self.saved, self.gradient)
+        return self.rule.exact(self.layer, self.saved, self.gradient)
 
 
 class Fast:
@@ -62,7 +64,7 @@ class Fast:
 
     def _clipped(self, tape: "_Tape", images, labels, mask) -> tuple[torch.Tensor, list[torch.Tensor]]:
         anchor = torch.zeros((), device=images.device, dtype=images.dtype, requires_grad=True)
-        with _recording(self.layers, tape, anchor):
+        with _recording(self.network, self.layers, tape, anchor):
             losses = sample_losses(self.network, images, labels, mask)
         torch.autograd.grad(losses.sum(), anchor)
         with (
@@ -83,16 +85,16 @@ class _Tape:
         self.norms: list[torch.Tensor] = []  # squared, (n,) each, of what is formed or comes later
         self.kept: dict[nn.Parameter, torch.Tensor] = {}  # per-sample gradients, (n, *p.shape)
         self.formed: list[Rows] = []
-        self.later: list[tuple[GramRule, Use]] = []
+        self.later: list[Use] = []
 
     def receive(self, use: Use) -> None:
-        rule = RULES[type(use.layer)]
+        rule = use.rule
         saved, gradient = use.exact()
         # the gradients of several uses add up before the norm: Gram matrices would need their cross terms
         once = self.uses[use.layer] == 1
         if once and rule.gram_is_cheaper(use.layer, saved, gradient, self.n):
             self.norms.append(rule.squared_norms(use.layer, saved, gradient, self.n))
-            self.later.append((rule, use))
+            self.later.append(use)
         elif once and (formed := rule.formed(use.layer, saved, gradient, self.n)):
             self.norms.append(formed[0])
             self.formed += formed[1]
@@ -110,8 +112,8 @@ class _Tape:
         """(parameter, sum_i factors_i g_i) of every parameter, over factors that are not 0; releases what it has used."""
         yield from self.kernels.weighted_sums(self.formed, factors)
         while self.later:
-            rule, use = self.later.pop()
-            yield from rule.weighted_sum(use.layer, *use.exact(), factors)
+            use = self.later.pop()
+            yield from use.rule.weighted_sum(use.layer, *use.exact(), factors)
 
     def clear(self) -> None:
         for kept in (self.norms, self.kept, self.formed, self.later):
@@ -131,43 +133,57 @@ def _float32() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _recording(layers: list[nn.Module], tape: _Tape, anchor: torch.Tensor) -> Iterator[None]:
-    """Within, the layers compute as ever and report to the tape; `anchor` makes autograd visit the first of them, too."""
+def _recording(network: nn.Module, layers: list[nn.Module], tape: _Tape, anchor: torch.Tensor) -> Iterator[None]:
+    """Within, the layers compute as ever and report to the tape; `anchor` makes autograd visit the first of them, too.
 
-    def forward_of(layer: nn.Module):
+    Where the device fuses them, norms and activations next to each other in a sequence run as one.
+    """
+
+    def forward_of(layer: nn.Module, rule: Rule):
         def forward(x: torch.Tensor) -> torch.Tensor:
             tape.uses[layer] += 1
-            return _Recorded.apply(x, anchor, layer, tape)
+            return _Recorded.apply(x, anchor, layer, rule, tape)
 
         return forward
 
+    def forward_through(sequence: nn.Sequential):
+        parts = [layer if rule is None else forward_of(layer, rule) for layer, rule in steps(sequence)]
+
+        def forward(x: torch.Tensor) -> torch.Tensor:
+            for part in parts:
+                x = part(x)
+            return x
+
+        return forward
+
+    fused = [module for module in network.modules() if isinstance(module, nn.Sequential)] if tape.kernels.fuses else []
     try:
         for layer in layers:
-            layer.forward = forward_of(layer)
+            layer.forward = forward_of(layer, RULES[type(layer)])
+        for sequence in fused:
+            sequence.forward = forward_through(sequence)
         yield
     finally:
-        for layer in layers:
-            layer.__dict__.pop("forward", None)
+        for module in (*layers, *fused):
+            module.__dict__.pop("forward", None)
 
 
 class _Recorded(torch.autograd.Function):
     """A layer whose backward pass gives the gradient of its input and hands the rest to the tape."""
 
     @staticmethod
-    def forward(ctx, x, anchor, layer, tape):
+    def forward(ctx, x, anchor, layer, rule, tape):
         if torch.is_autocast_enabled(x.device.type):  # what is saved is what the products see
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        output, saved = RULES[type(layer)].forward(layer, x)
-        ctx.layer, ctx.tape = layer, tape
+        output, saved = rule.forward(layer, x)
+        ctx.layer, ctx.rule, ctx.tape = layer, rule, tape
         ctx.save_for_backward(*saved)
         return output
 
     @staticmethod
     def backward(ctx, gradient):
-        saved = ctx.saved_tensors
-        rule = RULES[type(ctx.layer)]
         # the gradient of the input first: the tape may need the cache for itself
-        below = rule.input_gradient(ctx.layer, saved, gradient) if ctx.needs_input_grad[0] else None
+        below, saved, g = ctx.rule.backward(ctx.layer, ctx.saved_tensors, gradient, ctx.needs_input_grad[0])
         with _float32():
-            ctx.tape.receive(Use(ctx.layer, saved, gradient))
-        return below, gradient.new_zeros(()), None, None
+            ctx.tape.receive(Use(ctx.layer, ctx.rule, saved, g))
+        return below, gradient.new_zeros(()), None, None, None

@@ -7,7 +7,10 @@ from bench.dp.rules.cuda import Cuda
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """The engine takes the ways of a GPU, on a CPU."""
-    monkeypatch.setitem(devices.KERNELS, "cpu", Cuda())
+    kernels = Cuda()
+    kernels.fuses = False  # Triton runs on a CPU only where a test interprets it
+    monkeypatch.setitem(devices.KERNELS, "cpu", kernels)
+    return kernels
 
 
 @pytest.fixture(params=["cpu", "cuda"])

@@ -21,6 +21,12 @@ class Rule(ABC):
     def input_gradient(self, layer: nn.Module, saved: Saved, g: torch.Tensor) -> torch.Tensor:
         """Gradient of x, shaped like x."""
 
+    def backward(
+        self, layer: nn.Module, saved: Saved, g: torch.Tensor, wanted: bool
+    ) -> tuple[torch.Tensor | None, Saved, torch.Tensor]:
+        """(gradient of x where `wanted`, and what the methods below get as saved and g)."""
+        return self.input_gradient(layer, saved, g) if wanted else None, saved, g
+
     def exact(self, layer: nn.Module, saved: Saved, g: torch.Tensor) -> tuple[Saved, torch.Tensor]:
         """(saved, g) as the methods below take them: in the precision of the parameters, or losing nothing against it.
 

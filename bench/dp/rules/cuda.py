@@ -7,6 +7,7 @@ never allowed (`bench.dp.fast`). Nothing here has been timed on a GPU: constants
 """
 
 import math
+from importlib.util import find_spec
 
 import torch
 from torch import nn
@@ -22,6 +23,7 @@ SMALL = 2**14  # weights of a parameter up to which its per-sample gradients are
 class Cuda(Kernels):
     cached = 2**23  # 32 MiB: most of what is formed stays in an H100's 50 MiB of cache
     errors = 16  # tensor cores may cut off what a CPU rounds: twice a CPU's
+    fuses = find_spec("triton") is not None  # torch brings it along for CUDA, on most systems
     spares_passes = True
 
     def costs(self, dtype):

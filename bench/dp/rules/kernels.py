@@ -35,6 +35,7 @@ class Kernels(ABC):
 
     cached: int  # elements of Gram matrices or patches that are formed together
     errors: int  # rounding errors of a Gram norm, 2^-24 in float32 each, that its upper bound has room for
+    fuses = False  # whether it has kernels of a norm and its activation (`bench.dp.rules.fused_norm`)
     spares_passes = False  # whether passes over per-sample gradients are dear enough for longer formulas with fewer of them
 
     @abstractmethod
