@@ -75,14 +75,17 @@ def test_what_takes_too_long_is_asked_to_end_and_then_made_to(call):
         call.python("one more", "-c", "")
 
 
-def test_a_failing_first_call_stops_the_others_and_packs_what_there_is(tool, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("error", "code", "said"), [("Failed", 1, "1 failed"), ("KeyboardInterrupt", 130, "goes on")])
+def test_a_first_call_that_fails_stops_the_others_and_packs_what_there_is(
+    error, code, said, tool, tmp_path, monkeypatch, capsys
+):
     def fail(call):
-        raise tool.Failed("1 failed")
+        raise getattr(tool, error, KeyboardInterrupt)("1 failed")
 
     monkeypatch.setattr(tool, "right", fail)
-    assert tool.main(["--rehearse"]) == 1
+    assert tool.main(["--rehearse"]) == code
     printed = capsys.readouterr()
-    assert "1 failed" in printed.err
+    assert said in printed.err
     assert "Call 2" not in printed.out
     assert "gpu-results/logs/1-commit.log" in unpacked(tmp_path)
 

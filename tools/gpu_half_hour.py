@@ -268,6 +268,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Failed as failure:
         print(f"\n{failure}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nstopped; the same command once more goes on", file=sys.stderr)
+        return 130
     finally:
         parts = pack(chosen.place, out)
         size = sum(part.stat().st_size for part in parts) / 1e6
