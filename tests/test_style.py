@@ -8,7 +8,7 @@ LIMIT = 126  # ruff's, in pyproject.toml
 KINDS = {".py", ".html", ".css", ".js", ".rst", ".yaml", ".smk", ".md"}
 
 
-@pytest.mark.parametrize("folder", ["bench", "workflow"])
+@pytest.mark.parametrize("folder", ["bench", "tools", "workflow"])
 def test_no_line_is_longer_than_a_window(folder):
     files = [path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in KINDS]
     assert files

@@ -59,6 +59,7 @@ class Plan:
     epsilon: str
     seconds: int  # of training
     layers: tuple[str, ...] = ()
+    speed: tuple[str, ...] = ()
     cases: tuple[str, ...] = ()
     traced: tuple[str, ...] = ("resnet9:1024:1:float32", "resnet9:1024:1:bf16", "wrn16-4:32:16:bf16")
     environment: dict = field(default_factory=dict)
@@ -78,13 +79,14 @@ def plan(calls: list[int], study: str | None, epsilon: str | None, rehearse: boo
     shutil.copy(ROOT / "config.yaml", place)
     return Plan(
         place,
-        tests=("-k", "every_form", "tests/speed/test_layers.py"),
+        tests=("tests/test_layers.py",),
         trial="digits/resnet9-w8/scalenorm/eps8/seed0",
         study=study or "quick",
         epsilon=epsilon or "8",
         seconds=2,
         layers=("--tiny",),
-        cases=("resnet9-w8:2:1:bf16", "--no-memory"),
+        speed=("--no-memory", "--threads", "1"),
+        cases=("resnet9-w8:2:1:bf16",),
         traced=("resnet9-w8:2:1:bf16",),
         environment={"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
     )
@@ -151,7 +153,7 @@ def _ended(process: subprocess.Popen, seconds: float) -> bool:
 
 
 def right(call: Call) -> None:
-    """Wheels, the tests marked cuda, a run that is stopped and goes on, and what the device can do at most."""
+    """The tests marked cuda, and a run that is stopped and goes on."""
     plan = call.plan
     call.python("tests", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *plan.tests, where=ROOT)
     spec, record = (plan.place / f"gpu-results/trial-{name}.json" for name in ("run", "record"))
@@ -163,12 +165,11 @@ def right(call: Call) -> None:
     shutil.rmtree(plan.place / "results/kept/trial")
     if not json.loads(record.read_text())["cost"]["resumed_at_step"]:
         raise Failed("the run of 20 steps began anew instead of going on from its checkpoint")
-    ceilings = ("-m", "bench.speed.layers", "--out", "gpu-results/ceilings.csv", "--only-ceilings")
-    call.python("copy and product", *ceilings, *plan.layers)
     passed(plan).write_text(_sources())
 
 
 def layers(call: Call) -> None:
+    """What the device can do at most, then the layers of ResNet-9 and WRN-16-4."""
     command = ("-m", "bench.speed.layers", "--out", "gpu-results/layers.csv", "--seconds", "380")
     call.python("forms of gradients", *command, *call.plan.layers)
 
@@ -176,7 +177,7 @@ def layers(call: Call) -> None:
 def steps(call: Call) -> None:
     """The table first, its rows kept as they come; then the traces."""
     only = ("--case", *call.plan.cases) if call.plan.cases else ()
-    speed = ("-m", "bench.speed", "--out", "results/speed.csv")
+    speed = ("-m", "bench.speed", "--out", "results/speed.csv", *call.plan.speed)
     call.python("speed table", *speed, *only, most=330)
     call.python("a step of each, profiled", *speed, "--case", *call.plan.traced, "--traces", "gpu-results/traces")
 
@@ -244,13 +245,13 @@ def _short(path: Path) -> str:
     return min(str(path), os.path.relpath(path), key=len)
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("call", nargs="*", type=int, help="1 to 4 (default: all four)")
     parser.add_argument("--study", help="of call 4 (default: claim-bf16)")
     parser.add_argument("--epsilon", help="of call 4 (default: 8)")
     parser.add_argument("--rehearse", action="store_true", help="on a CPU, small")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if not set(options.call) <= set(CALLS):
         parser.error("calls are 1 to 4")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -267,12 +268,14 @@ def main() -> int:
     except Failed as failure:
         print(f"\n{failure}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nstopped; the same command once more goes on", file=sys.stderr)
+        return 130
     finally:
         parts = pack(chosen.place, out)
         size = sum(part.stat().st_size for part in parts) / 1e6
-        print(f"\nResults, {size:.1f} MB: {', '.join(_short(part) for part in parts[:1])}", end="")
-        print(f" to .{len(parts) - 1:02d}" * (len(parts) > 1) + "; over a checkout,")
-        print("  cat results.tar.gz.* | tar xz     puts records, tables and checkpoints in place", flush=True)
+        print(f"\nResults: {_short(out)}/results.tar.gz.00" + f" to .{len(parts) - 1:02d}" * (len(parts) > 1))
+        print(f"  {size:.1f} MB; over a checkout, `cat results.tar.gz.* | tar xz` puts all in its place", flush=True)
     return 0
 
 

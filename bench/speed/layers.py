@@ -138,7 +138,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.speed.layers", description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further layer after so long")
-    parser.add_argument("--only-ceilings", action="store_true", help="no layers")
     parser.add_argument("--tiny", action="store_true", help="a rehearsal: small layers, few samples")
     options = parser.parse_args()
     end = time.monotonic() + options.seconds
@@ -159,7 +158,7 @@ def main() -> None:
         names = ("copy, GB/s", *(f"{row['precision']}, TFLOP/s" for row in highest[1:]))
         told = zip(names, highest, strict=True)
         print("ceilings: " + "; ".join(f"{name} {row['per_second']:.3g}" for name, row in told), flush=True)
-        for (n, views), layers in ({} if options.only_ceilings else TINY if options.tiny else REAL).items():
+        for (n, views), layers in (TINY if options.tiny else REAL).items():
             for layer in layers:
                 if time.monotonic() > end:
                     print(f"{layer}: left out, no time", flush=True)

@@ -58,6 +58,8 @@ def rows_of(
     torch.set_num_threads(threads)
     start, limit = time.monotonic(), LIMIT[device.type]
     steps, peaks, seconds = {}, {}, {}
+    if device.type == "cuda":
+        torch.ones(1, 1, device=device) @ torch.ones(1, 1, device=device)  # cuBLAS' workspace counts for no arm
     for arm in arms_of(case, device.type):
         if time.monotonic() - start > limit / 2:
             say(f"{case}: {arm[0]} left out, no time")
@@ -78,26 +80,24 @@ def rows_of(
             step()
             seconds.setdefault(arm, []).append(time.perf_counter() - before)
     steps.clear()  # the memory of the timed networks is not the measured processes'
-    width = configuration()["archs"][case.arch]["width"]
-    return [
-        {
-            "device": device_name(device),
-            "threads": threads,
-            "arch": case.arch,
-            "variant": arm[1],
-            "width": width,
-            "physical_batch": case.samples,
-            "views": case.views,
-            "precision": case.precision,
-            "engine": arm[0],
-            "img_per_s": round(case.samples * case.views / statistics.median(times), 1),
-            "ratio_to_nonprivate": round(
-                statistics.median(mine / other for mine, other in zip(times, seconds[REFERENCE], strict=True)), 3
-            ),
-            "peak_mb": _peak_on_a_cpu(arm, case) if memory and peaks[arm] is None else peaks[arm],
-        }
-        for arm, times in seconds.items()
-    ]
+    if memory and device.type == "cpu":
+        peaks = {arm: _peak_on_a_cpu(arm, case) for arm in peaks}
+    what = {"device": device_name(device), "threads": threads}
+    return [what | _row(case, arm, times, seconds[REFERENCE]) | {"peak_mb": peaks[arm]} for arm, times in seconds.items()]
+
+
+def _row(case: Case, arm: tuple[str, str], times: list[float], reference: list[float]) -> dict:
+    return {
+        "arch": case.arch,
+        "variant": arm[1],
+        "width": configuration()["archs"][case.arch]["width"],
+        "physical_batch": case.samples,
+        "views": case.views,
+        "precision": case.precision,
+        "engine": arm[0],
+        "img_per_s": round(case.samples * case.views / statistics.median(times), 1),
+        "ratio_to_nonprivate": round(statistics.median(a / b for a, b in zip(times, reference, strict=True)), 3),
+    }
 
 
 def _warm(arm: tuple[str, str], case: Case, device: torch.device) -> tuple[Callable[[], None], float | None]:
