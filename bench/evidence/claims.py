@@ -77,11 +77,14 @@ def _verdict(row: dict, pairs: int, p_holm: float) -> dict:
     inside = row["range_low"] < low and high < row["range_high"]
     outside = high < row["range_low"] or low > row["range_high"]
     if not (inside or outside):
-        return _told(p_holm, NOT_RESOLVED, f"the interval does not tell {told} from the rest")
+        ends = [f"{end:g}" for end in (row["range_low"], row["range_high"]) if low <= end <= high]
+        return _told(p_holm, NOT_RESOLVED, f"the interval contains {' and '.join(ends)}")
     if p_holm >= 1 - LEVEL:
         return _told(p_holm, NOT_RESOLVED, "its interval alone would decide, but not among the study's claims (Holm)")
-    place = f"the interval {'lies' if inside else 'does not reach'} {told}"
-    return _told(p_holm, SUPPORTED if inside else CONTRADICTED, place)
+    if inside:
+        return _told(p_holm, SUPPORTED, f"the interval lies {told}")
+    place = f"below {row['range_low']:g}" if high < row["range_low"] else f"above {row['range_high']:g}"
+    return _told(p_holm, CONTRADICTED, f"the interval lies {place}, and claimed is {told}")
 
 
 def _told(p_holm: float, verdict: str, reason: str) -> dict:

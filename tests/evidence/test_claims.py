@@ -49,6 +49,19 @@ def test_verdict(shipped, mean, spread, range_, verdict):
     assert found["difference"] == pytest.approx(mean)
 
 
+@pytest.mark.parametrize(
+    ("mean", "spread", "range_", "reason"),
+    [
+        (1.0, 0.1, [0.5, 1.5], "the interval lies between 0.5 and 1.5 points"),
+        (1.0, 0.1, [2.0, math.inf], "the interval lies below 2, and claimed is above 2 points"),
+        (0.7, 0.1, [-0.5, 0.5], "the interval lies above 0.5, and claimed is between -0.5 and 0.5 points"),
+        (0.1, 2.0, [0.0, 0.5], "the interval contains 0 and 0.5"),
+    ],
+)
+def test_the_reason_is_told(shipped, mean, spread, range_, reason):
+    assert decided(shipped, alternating(mean, spread), range=range_)[0]["reason"] == reason
+
+
 @pytest.mark.parametrize(("seeds", "verdict"), [(15, "not resolved"), (1, "not resolved"), (0, "not tested")])
 def test_nothing_is_decided_before_all_pairs_have_finished(shipped, seeds, verdict):
     (found,) = decided(shipped, alternating(5.0, 0.1), seeds=seeds)
