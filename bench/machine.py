@@ -119,7 +119,7 @@ def commit() -> tuple[str, bool]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     head = git("rev-parse", "HEAD")
-    if not head:
+    if not head or not git("ls-files"):  # a copy may lie in a repository of something else
         return _commit_at_home()
     sources = (".", *(f":!{path}" for path in NO_SOURCES))
     return head, bool(git("status", "--porcelain", "--untracked-files=no", "--", *sources))

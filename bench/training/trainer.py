@@ -84,7 +84,7 @@ class Trainer:
     @property
     def _key(self) -> tuple:
         """Of FITS."""
-        settings = (self.run.setting(key) for key in ("views", "precision"))
+        settings = (self.run.setting(key) for key in ("batch_size", "views", "precision"))
         return self.run.arch, self.run.variant, self.run.dataset["image_size"], *settings, type(self.engine).__name__
 
     def _probe(self, samples: int) -> None:

@@ -109,6 +109,9 @@ def test_a_copy_without_git_keeps_its_provenance(tmp_path, monkeypatch, capsys, 
     assert head == (json.loads(said)["commit"], dirty)
 
     shutil.copytree(home, copy_, ignore=shutil.ignore_patterns(".git"))
+    shutil.copytree(copy_, home / "of-something-else")
+    monkeypatch.setattr(machine, "ROOT", home / "of-something-else")
+    assert machine.commit() == ("unknown", False)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     monkeypatch.setattr(machine, "ROOT", copy_)
     assert machine.commit() == ("unknown", False)

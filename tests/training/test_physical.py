@@ -174,6 +174,31 @@ def test_the_probe_changes_nothing_but_the_batch_that_it_finds(tiny, monkeypatch
     assert numbers(record) == numbers(told)
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+def test_a_gpu_is_measured_once_and_sees_few_shapes(tiny, monkeypatch):  # noqa: F811
+    run, dataset = tiny
+    run = dataclasses.replace(run, recipe=run.recipe | {"steps": 20, "evaluate_every": 20})
+    machine = MACHINE | {"engine": "fast", "device": "cuda", "physical_batch": "auto"}
+    asked, seen, real = [], set(), trainer.ENGINES["fast"].accumulate
+    monkeypatch.setattr(trainer, "FITS", {})
+    monkeypatch.setattr(physical, "room", lambda step, device, most, runs: asked.append(most) or 25)
+    monkeypatch.setattr(
+        trainer.ENGINES["fast"],
+        "accumulate",
+        lambda self, images, labels, mask: seen.add(len(images)) or real(self, images, labels, mask),
+    )
+    for _ in range(2):
+        record = loop.train(run, dataset, 1.5, machine)
+        assert seen <= set(physical.shapes(12, 25))
+        assert len(seen) > 1
+        assert record["machine"]["physical_batch"] == physical.shapes(12, 25)[-1]
+    assert asked == [physical.shapes(12, 60)[-1]]
+    other = dataclasses.replace(run, recipe=run.recipe | {"precision": "bf16"})
+    loop.train(other, dataset, 1.5, machine)
+    assert len(asked) == 2
+
+
 def _waits(name: str, device: str, tmp_path) -> list[list[str]]:
     """What waits in three steps of a fresh run, in telling its loss, and in the same of a resumed one.
 
