@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad, unfold
 
-from bench.dp.layer_rules import per_sample_weight
+from bench.dp.rules.devices import kernels_of
 
 
 def by_unfold(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
@@ -47,7 +47,8 @@ def by_groups(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> tor
 
 def by_the_engine(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
     """As the fast engine has them on this device."""
-    return per_sample_weight(layer, x.to(layer.weight.dtype), g.to(layer.weight.dtype), n)
+    kernels = kernels_of(g)
+    return kernels.per_sample_weight(layer, *kernels.operands(layer.weight.dtype, x, g), n)
 
 
 FORMS = {"engine": by_the_engine, "unfold": by_unfold, "windows": by_windows, "shifts": by_shifts, "groups": by_groups}
