@@ -99,6 +99,21 @@ class Deterministic:
             torch.use_deterministic_algorithms(False)
 
 
+class FromGraph:
+    """The fast engine from a CUDA graph; RuntimeError where none can be captured."""
+
+    def __init__(self, network: nn.Module, optimizer: Optimizer):
+        from bench.dp.graph import Captured
+
+        self.captured = Captured(ENGINES["fast"](network, optimizer))
+
+    def accumulate(self, images, labels, mask=None) -> torch.Tensor:
+        loss = self.captured.accumulate(images, labels, mask)
+        if not self.captured.works:
+            raise RuntimeError("no CUDA graph could be captured")
+        return loss
+
+
 TIMED = {
     "not-private": NotPrivate,
     "fast": ENGINES["fast"],
@@ -109,5 +124,7 @@ TIMED = {
     "book-keeping": BookKeeping,
     "vmap": Vmap,
 }
+if importlib.util.find_spec("bench.dp.graph"):
+    TIMED["fast-graph"] = FromGraph
 if importlib.util.find_spec("opake"):  # not pinned: ten packages more, for one row (NOTES.md says how)
     TIMED["opake"] = Opake

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn.functional import pad, unfold
 
+from bench.dp.rules.devices import kernels_of
+
 
 def by_unfold(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
     """torch's patches, which take a kernel an image on a GPU."""
@@ -43,7 +45,13 @@ def by_groups(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> tor
     return _shaped(layer, torch.ops.aten.convolution_backward(g, x, weight, *more)[1].unflatten(0, (n, -1)))
 
 
-FORMS = {"unfold": by_unfold, "windows": by_windows, "shifts": by_shifts, "groups": by_groups}
+def by_the_engine(layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
+    """As the fast engine has them on this device."""
+    kernels = kernels_of(g)
+    return kernels.per_sample_weight(layer, *kernels.operands(layer.weight.dtype, x, g), n)
+
+
+FORMS = {"engine": by_the_engine, "unfold": by_unfold, "windows": by_windows, "shifts": by_shifts, "groups": by_groups}
 
 
 def product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from bench.dp.layer_rules import gram_norms, patch_gram
+from bench.dp.rules.gram import gram_norms, patch_gram
 from bench.speed.forms import FORMS
 from bench.speed.table import device_name
 
