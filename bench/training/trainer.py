@@ -12,6 +12,7 @@ from bench.data import Dataset, augment
 from bench.dp import accounting
 from bench.dp.admission import admit
 from bench.dp.gradients import ENGINES, NotPrivate
+from bench.dp.graph import Captured
 from bench.dp.optimizer import NonFiniteGradient, Optimizer
 from bench.dp.sampling import generator, poisson_batch, stream
 from bench.machine import forget_peak_memory, uses_gpu
@@ -71,6 +72,8 @@ class Trainer:
         )
         self.schedule = recipe.make_schedule(run, self.optimizer.original_optimizer)
         self.engine = (ENGINES[machine["engine"]] if self.clips else NotPrivate)(self.network, self.optimizer)
+        if self.clips and self.device.type == "cuda" and machine["engine"] == "fast" and machine.get("cuda_graph") == "auto":
+            self.engine = Captured(self.engine)
         self.measurements = Measurements(self.network, self.optimizer)
         self.average = Average(parameters, run.setting("ema")) if run.setting("ema") else None
         self.physical = self._first_physical_batch(machine["physical_batch"])
