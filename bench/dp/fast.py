@@ -90,8 +90,10 @@ class _Tape:
             self.norms.append(rule.squared_norms(use.layer, saved, gradient, self.n))
             self.later.append(use)
         elif once and (formed := rule.formed(use.layer, saved, gradient, self.n)):
-            self.norms.append(formed[0])
-            self.formed += formed[1]
+            norms, rows, gradients = formed
+            self.norms.append(norms)
+            self.formed.append(rows)
+            self.kept |= gradients
         else:
             for p, gradients in rule.per_sample(use.layer, saved, gradient, self.n):
                 self.kept[p] = self.kept[p] + gradients if p in self.kept else gradients
