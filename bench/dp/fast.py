@@ -20,7 +20,7 @@ from torch import nn
 from bench.dp.optimizer import Optimizer, loss_sum, sample_losses
 from bench.dp.rules import RULES, Rows, Rule
 from bench.dp.rules.devices import kernels_of
-from bench.dp.rules.fused_norm import steps
+from bench.dp.rules.fused_norm import FusedNormRule, fuses, steps
 from bench.dp.rules.kernels import Kernels
 
 
@@ -96,8 +96,10 @@ class _Tape:
             self.norms.append(rule.squared_norms(use.layer, saved, gradient, self.n))
             self.later.append(use)
         elif once and (formed := rule.formed(use.layer, saved, gradient, self.n)):
-            self.norms.append(formed[0])
-            self.formed += formed[1]
+            norms, rows, gradients = formed
+            self.norms.append(norms)
+            self.formed.append(rows)
+            self.kept |= gradients
         else:
             for p, gradients in rule.per_sample(use.layer, saved, gradient, self.n):
                 self.kept[p] = self.kept[p] + gradients if p in self.kept else gradients
@@ -159,7 +161,8 @@ def _recording(network: nn.Module, layers: list[nn.Module], tape: _Tape, anchor:
     fused = [module for module in network.modules() if isinstance(module, nn.Sequential)] if tape.kernels.fuses else []
     try:
         for layer in layers:
-            layer.forward = forward_of(layer, RULES[type(layer)])
+            alone = tape.kernels.fuses and fuses(layer)
+            layer.forward = forward_of(layer, FusedNormRule(0, 0) if alone else RULES[type(layer)])
         for sequence in fused:
             sequence.forward = forward_through(sequence)
         yield

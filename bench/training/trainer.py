@@ -11,6 +11,7 @@ from bench.data import Dataset, augment
 from bench.dp import accounting
 from bench.dp.admission import admit
 from bench.dp.gradients import ENGINES, NotPrivate
+from bench.dp.graph import Captured
 from bench.dp.optimizer import NonFiniteGradient, Optimizer
 from bench.dp.sampling import generator, poisson_batch, stream
 from bench.machine import forget_peak_memory
@@ -60,6 +61,8 @@ class Trainer:
         )
         self.schedule = recipe.make_schedule(run, self.optimizer.original_optimizer)
         self.engine = (ENGINES[machine["engine"]] if self.clips else NotPrivate)(self.network, self.optimizer)
+        if self.clips and self.device.type == "cuda" and machine["engine"] == "fast" and machine.get("cuda_graph") == "auto":
+            self.engine = Captured(self.engine)
         self.measurements = Measurements(self.network, self.optimizer)
         self.average = Average(parameters, run.setting("ema")) if run.setting("ema") else None
         self.physical = self._first_physical_batch(machine)
@@ -94,7 +97,8 @@ class Trainer:
         part = torch.arange(samples, device=self.device)
         draws = torch.zeros(samples, self.run.setting("views"), 3, dtype=torch.long, device=self.device)
         images = self._views(part, None if self.recipe["augmentation"] == "none" else draws)
-        self.engine.accumulate(images, self.dataset.train_labels[part], torch.ones(samples, device=self.device))
+        plain = self.engine.engine if isinstance(self.engine, Captured) else self.engine  # a graph of this shape is no use
+        plain.accumulate(images, self.dataset.train_labels[part], torch.ones(samples, device=self.device))
         self.optimizer.start_step()
 
     def take_step(self) -> None:

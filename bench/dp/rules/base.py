@@ -43,10 +43,13 @@ class Rule(ABC):
     def gram_is_cheaper(self, layer: nn.Module, saved: Saved, g: torch.Tensor, n: int) -> bool:
         return False
 
-    def formed(self, layer: nn.Module, saved: Saved, g: torch.Tensor, n: int) -> tuple[torch.Tensor, list[Rows]] | None:
-        """(squared norms (n,), rows) where rows other than per-sample gradients take fewer passes over memory.
+    def formed(
+        self, layer: nn.Module, saved: Saved, g: torch.Tensor, n: int
+    ) -> tuple[torch.Tensor, Rows, dict[nn.Parameter, torch.Tensor]] | None:
+        """(squared norms (n,), rows, per-sample gradients) where rows other than gradients take fewer passes over memory.
 
-        The norms are over all of the layer's parameters, never less than the weighted sum has. None: there are none.
+        The norms are over the parameters that the rows are of, never less than the weighted sum has; the gradients are of the
+        others. None: there are no such rows.
         """
         return None
 

@@ -1,9 +1,11 @@
 """A CUDA GPU: few large launches, few passes over memory, and bf16 operands as they were saved.
 
 Whatever is computed here is as exact as in float32. A product of two bf16 numbers is exact in float32, in which tensor cores
-add. A weighted output gradient, a float32 number, is the sum of three bf16 numbers (its 24 bits in three times 8), whose
-products are exact in turn: with two the sum would be off by 2.6e-6, with one by 1.7e-3. tf32, which rounds its operands, is
-never allowed (`bench.dp.fast`). Nothing here has been timed on a GPU: constants and choices are estimates.
+add; cuBLAS splits sums in the type of the result, float32. A weighted output gradient, a float32 number, is the sum of three
+bf16 numbers, its 24 bits in three times 8, whose products are exact in turn: with two the sum would be off by 2.6e-6, with
+one by 1.7e-3. So a sample's norm and what it adds are of the same numbers, and SLACK (`bench.dp.optimizer`) suffices. tf32,
+which rounds its operands, is never allowed (`bench.dp.fast`). Nothing here has been timed on a GPU: constants and choices are
+estimates.
 """
 
 import math

@@ -51,15 +51,16 @@ def steps(sequence: nn.Sequential) -> Iterator[tuple[nn.Module, Rule | None]]:
     layers = list(sequence)
     while layers:
         first, second = layers[0], layers[1] if len(layers) > 1 else None
-        if _fuses(first) and type(second) in KINDS:
+        if fuses(first) and type(second) in KINDS:
             yield first, FusedNormRule(0, KINDS[type(second)])
-        elif type(first) in KINDS and second is not None and _fuses(second):
+        elif type(first) in KINDS and second is not None and fuses(second):
             yield second, FusedNormRule(KINDS[type(first)], 0)
         else:
-            yield first, FusedNormRule(0, 0) if _fuses(first) else None
+            yield first, None
             second = None
         del layers[: 1 if second is None else 2]
 
 
-def _fuses(layer: nn.Module) -> bool:
+def fuses(layer: nn.Module) -> bool:
+    """Whether the layer is a norm that `FusedNormRule` knows."""
     return type(layer) is nn.GroupNorm and layer.affine

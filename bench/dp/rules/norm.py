@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from bench.dp.rules.base import Rule
+from bench.dp.rules.base import Rule, precision
 
 
 class GroupNormRule(Rule):
@@ -34,12 +34,17 @@ class GroupNormRule(Rule):
             (True, False, False),
         )[0]
 
+    def backward(self, layer, saved, g, wanted):
+        """In the parameters' precision once for all, input gradient and sums."""
+        dtype = precision(layer)
+        return super().backward(layer, tuple(tensor.to(dtype) for tensor in saved), g.to(dtype), wanted)
+
     def per_sample(self, layer, saved, g, n):
         x, mean, rstd = saved
         shift = g.flatten(2).sum(2)  # (N, C)
         product = torch.linalg.vecdot(g.flatten(2), x.flatten(2))
-        repeats = layer.num_channels // layer.num_groups
-        mean, rstd = mean.repeat_interleave(repeats, 1), rstd.repeat_interleave(repeats, 1)
-        scale = (product - mean * shift) * rstd  # sum over positions of g (x - mean) rstd
+        groups = (layer.num_groups, -1)
+        scale = product.unflatten(1, groups) - mean[..., None] * shift.unflatten(1, groups)
+        scale = (scale * rstd[..., None]).flatten(1)  # sum over positions of g (x - mean) rstd
         yield layer.weight, scale.unflatten(0, (n, -1)).sum(1)
         yield layer.bias, shift.unflatten(0, (n, -1)).sum(1)

@@ -84,15 +84,13 @@ class WSConvRule(ConvRule):
         filters = kernels.per_sample_weight(layer, x, g, n)
         along, total = kernels.along(filters, torch.stack([unit, torch.ones_like(unit)], -1)).unbind(-1)  # (n, O)
         squares = torch.linalg.vector_norm(filters, dim=(2, 3, 4)).square()
-        scale = layer.gain * factor.flatten()
         rest = squares * (1 + ROUNDING * torch.finfo(squares.dtype).eps / 2)
-        rest = rest - total.square() / unit[0].numel() - along.square() * free.flatten()
-        bias = per_sample_bias(layer, g, n)
-        norms = (rest.clamp(min=0) * scale.square()).sum(1) + along.square().sum(1) + bias.square().sum(1)
-        (weight,), rows = kernels.packed({layer.weight: filters}, n), kernels.packed({layer.bias: bias}, n)
+        rest = rest.addcmul_(total, total, value=-1 / unit[0].numel()).addcmul_(along, along * free.flatten(), value=-1)
+        norms = rest.clamp_(min=0) @ (layer.gain * factor.flatten()).square() + along.square().sum(1)
+        (rows,) = kernels.packed({layer.weight: filters}, n)
         standardised = saved[1:]  # x may go
 
         def finish(total: torch.Tensor) -> Gradients:
-            return self._pulled_back(layer, standardised, weight.finish(total))
+            return self._pulled_back(layer, standardised, rows.finish(total))
 
-        return norms, [Rows(weight.matrix, finish), *rows]
+        return norms, Rows(rows.matrix, finish), {layer.bias: per_sample_bias(layer, g, n)}

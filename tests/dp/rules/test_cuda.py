@@ -151,9 +151,13 @@ def test_rows_of_a_standardised_convolution_are_its_filters(kernel, channels):
     factors = torch.rand(4, dtype=torch.float64)
     with torch.no_grad():
         _, saved = rule.forward(layer, x)
-        squares, rows = rule.formed(layer, saved, g, 4)
-        found = dict(Cuda().weighted_sums(rows, factors))
-    truth = sum(gradients.flatten(1).square().sum(1) for gradients in expected)
+        squares, rows, others = rule.formed(layer, saved, g, 4)
+        found = dict(Cuda().weighted_sums([rows, *Cuda().packed(others, 4)], factors))
+    truth = sum(
+        gradients.flatten(1).square().sum(1)
+        for p, gradients in zip(layer.parameters(), expected, strict=True)
+        if p is not layer.bias
+    )
     assert (squares / truth - 1).abs().max() < EXACT
     for p, gradients in zip(layer.parameters(), expected, strict=True):
         total = torch.einsum("n,n...->...", factors, gradients)
@@ -172,6 +176,6 @@ def test_norms_that_are_differences_stay_above_what_a_sample_adds(channels, spre
         x[..., 0] = 1 + spread * torch.randn(1, channels, 1)
         with torch.no_grad():
             _, saved = rule.forward(layer, x)
-            squares, rows = rule.formed(layer, saved, g, 1)
-            added = dict(Cuda().weighted_sums(rows, torch.ones(1))).values()
+            squares, rows, _ = rule.formed(layer, saved, g, 1)
+            added = dict(Cuda().weighted_sums([rows], torch.ones(1))).values()
         assert sum(total.double().square().sum() for total in added) < squares.double() * (1 + SLACK * 2**-24) ** 2

@@ -70,7 +70,7 @@ def test_what_is_fused():
 
     assert told(conv, norm, mish, conv) == [(conv, None), (norm, (0, 2)), (conv, None)]
     assert told(relu, norm, conv) == [(norm, (1, 0)), (conv, None)]
-    assert told(norm, other, relu) == [(norm, (0, 0)), (other, (0, 1))]
+    assert told(norm, other, relu) == [(norm, None), (other, (0, 1))]
     assert told(plain, relu) == [(plain, None), (relu, None)]
     assert told(relu, conv) == [(relu, None), (conv, None)]
     assert told(relu, norm, relu) == [(norm, (1, 0)), (relu, None)]
