@@ -38,7 +38,7 @@ class CudaGraph:
 
 @cache
 def _pool() -> tuple:
-    """The memory that all graphs of the process share: they run one after another, and what they give is used up in between."""
+    """Memory that all graphs of the process share: they run one after another, and what they give is used up between."""
     return torch.cuda.graph_pool_handle()
 
 
