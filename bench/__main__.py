@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench import BenchError, warm
+from bench import BenchError, files, warm
 
 WRONG_USAGE, INTERRUPTED = 2, 130
 
@@ -43,6 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if not (told := files.sentence(error)):
+            raise
+        print(told, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; nothing half-written was left", file=sys.stderr)
         return INTERRUPTED

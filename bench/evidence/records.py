@@ -2,11 +2,9 @@
 
 import json
 import math
-import os
-import platform
 from pathlib import Path
 
-from bench import BenchError
+from bench import BenchError, files
 from bench.evidence import datasets
 from bench.plan.spec import Run
 
@@ -18,15 +16,13 @@ SECTIONS = ("run", "result", "curve", "privacy", "data", "model", "cost", "machi
 
 def write(record: dict, path: Path) -> None:
     """Writes by rename, so that a record exists whole or not at all."""
-    write_text(_text({"format": FORMAT} | _finite(record)), path)
+    files.sweep(path)
+    write_text(_text({"format": FORMAT} | _finite(record)), path, lasting=True)
 
 
-def write_text(text: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # of this process on this machine alone: another node may write the same file
-    partial = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+def write_text(text: str, path: Path, *, lasting: bool = False) -> None:
+    """Writes by rename; what fails leaves nothing. With `lasting` a power cut does not undo it."""
+    files.replace(path, lambda file: file.write(text.encode()), lasting=lasting)
 
 
 def write_changed(text: str, path: Path) -> None:
