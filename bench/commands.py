@@ -9,6 +9,7 @@ from bench import ROOT, BenchError, machine, terminal
 from bench.evidence import datasets, kept, records
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
+from bench.plan.datasets import TRAIN_SIZES
 from bench.terminal import command
 
 RESULTS = Path("results")
@@ -23,6 +24,7 @@ def check(config: Path) -> None:
 
     from bench.training import estimate
 
+    _refuse_out_of_reach(studies)
     everything = [record for found, _ in collected.values() for record in found]
     gpu, gpu_rows, speeds = machine.uses_gpu(content["machine"]), estimate.gpu_rows(ROOT / SPEED), {}
     rows = [("study", "runs", "done", "here", "about", "question")]
@@ -47,6 +49,24 @@ def check(config: Path) -> None:
     print("from records of their kind or else from a few steps that were timed just now.")
     if gpu_rows:
         print(f"On a GPU: from {SPEED}, timed on {gpu_rows[0]['device']}.")
+
+
+def _refuse_out_of_reach(studies: dict) -> None:
+    """BenchError with every recipe and epsilon that no noise meets, on data sets of which the size is known."""
+    from bench.training import recipe
+
+    problems, seen = [], set()
+    for run in _unique(studies):
+        size = datasets.size_of(run.recipe["dataset"]) or TRAIN_SIZES.get(run.dataset["source"])
+        if size is None or (run.recipe_name, run.epsilon) in seen:
+            continue
+        seen.add((run.recipe_name, run.epsilon))
+        try:
+            recipe.reach(run, size)
+        except BenchError as error:
+            problems.append(f"config.yaml: recipes.{run.recipe_name}: {error}")
+    if problems:
+        raise BenchError("\n".join(problems))
 
 
 def _lines(rows: list[tuple[str, ...]]) -> list[str]:
