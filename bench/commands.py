@@ -277,12 +277,23 @@ def promote(config: Path, study: tuple[str, ...], more: tuple[str, ...], speed: 
             values = sorted({record[section][key][:12] for record in found})
             if len(values) > 1:
                 print(f"{name}: note: its runs were made with {len(values)} {what}: {', '.join(values)}")
+    _refuse_contradictions(list(new.values()))
     if new:
         count = reference.promote(list(new.values()))
         print(f"{reference.RECORDS}: {', '.join(f'{count[how]} {how}' for how in ('added', 'replaced', 'unchanged'))}")
     if speed:
         print(f"{reference.SPEED}: {reference.promote_speed(RESULTS / 'speed.csv')} rows")
     print(f"`{command('reference')}` makes tables, report and documents from it; then commit")
+
+
+def _refuse_contradictions(new: list[dict]) -> None:
+    """BenchError, with each run's id and both values, for records that are not what their own numbers give."""
+    from bench.training import recomputed
+
+    problems = [problem for record in new for problem in recomputed.disagreements(record)]
+    if problems:
+        shown = "\n".join(problems[:20]) + (f"\nand {len(problems) - 20} more" if len(problems) > 20 else "")
+        raise BenchError(f"{shown}\nnothing was taken in; delete these records and run their study again")
 
 
 def reference(config: Path) -> None:

@@ -200,7 +200,7 @@ def _place(keys: list, documents: list[_Document]) -> str:
         if line:
             place = document.path
             break
-    where = ".".join(str(key) for key in keys)
+    where = ".".join(str(key) if str(key).isprintable() else repr(key) for key in keys)
     return f"{place}{f':{line}' if line else ''}: {f'{where}: ' if where else ''}"
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from bench import ROOT, BenchError, data
@@ -331,6 +331,7 @@ def fuzz(folder: Path, capsys, count: int) -> None:
 
     @settings(
         max_examples=count,
+        phases=[Phase.generate],  # of trees as large as this one a shrunk example takes minutes; the difference is told
         deadline=None,
         derandomize=True,
         database=None,
