@@ -25,9 +25,11 @@ WAYS_OUT = {
 def replace(path: Path, write: Callable[[BinaryIO], None], *, lasting: bool = False) -> None:
     """Lets `write` fill a file that then takes the place of `path`; what fails half-way leaves nothing behind.
 
+    What killed processes left half-way goes, too.
     With `lasting` its content is on the disk before its name is: a rename that outlives its content is a damaged file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path)
     # of this process on this machine alone: another node may write the same file
     partial = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.partial")
     try:

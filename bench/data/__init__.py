@@ -84,7 +84,6 @@ def load(name: str, spec: dict) -> Dataset:
     if content is None:
         tensors, official, found = SOURCES[spec["source"]](spec)
         content = {"tensors": tensors, "official": official, "digest": _digest(tensors), "files": found}
-        files.sweep(cached)
         try:
             files.replace(cached, lambda file: torch.save(content, file))
         except (OSError, RuntimeError) as error:  # torch words some of the system's refusals anew

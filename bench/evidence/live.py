@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench import files
 from bench.evidence import records
 from bench.plan.spec import Run
 
@@ -33,6 +34,7 @@ def write(run: Run, state: str, **facts) -> None:
 
 def delete(run: Run) -> None:
     path_of(run).unlink(missing_ok=True)
+    files.sweep(path_of(run))
 
 
 def read(runs: Iterable[Run]) -> dict[str, dict]:

@@ -16,7 +16,6 @@ SECTIONS = ("run", "result", "curve", "privacy", "data", "model", "cost", "machi
 
 def write(record: dict, path: Path) -> None:
     """Writes by rename, so that a record exists whole or not at all."""
-    files.sweep(path)
     write_text(_text({"format": FORMAT} | _finite(record)), path, lasting=True)
 
 
