@@ -30,16 +30,12 @@ def too_small(model: Model, dataset: dict) -> str | None:
     """Why images of the data set leave a norm of the network a single value, which has no variance; None where not."""
     if "image_size" not in dataset:
         return None
-    family = FAMILIES[model.family]
-    pixels = family.last_side(model.options, dataset["image_size"]) ** 2
-    channels = family.sum_channels(model.options)[-1], family.inner_channels(model.options)
-    for norm in (model.norm, *model.sites.values()):
-        if isinstance(norm, Norm) and pixels * min(math.inf, *(_channels_of(norm, count) for count in channels)) < 2:
-            return (
-                f"images of {dataset['image_size']} pixels leave its last norms one value each; choose a larger image_size, "
-                "or fewer groups"
-            )
-    return None
+    sides = FAMILIES[model.family].norm_sides(model.options, dataset["image_size"])
+    norms = [norm for norm in (model.norm, *model.sites.values()) if isinstance(norm, Norm)]
+    if all(side**2 * _channels_of(norm, channels) > 1 for norm in norms for side, channels in sides):
+        return None
+    size = dataset["image_size"]
+    return f"images of {size} pixels leave its last norms one value each; choose a larger image_size, or fewer groups"
 
 
 def _channels_of(norm: Norm, channels: int) -> float:

@@ -299,7 +299,7 @@ def examine(folder: Path, name: str, content: bytes, capsys) -> str:
     try:
         return _examine(folder, name, content, capsys, lines)
     except Exception as error:
-        before = TEXT if b"#" in content else dumped(TREE).decode()
+        before = TEXT if b"#" in content else dumped(unshared(TREE)).decode()
         diff = difflib.unified_diff(
             before.splitlines(), content.decode(errors="replace").splitlines(), name, name, "", "", 0, ""
         )
