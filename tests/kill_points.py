@@ -33,7 +33,7 @@ import yaml
 
 from bench import ROOT, data
 from bench.__main__ import main as bench
-from bench.evidence import kept, live, records
+from bench.evidence import kept, live, records, shape
 from bench.plan import config, resolve
 from bench.training import checkpoint
 from bench.training.checkpoint import Checkpoint
@@ -74,7 +74,9 @@ def write_study(folder: Path) -> None:
 
 def numbers(record: dict) -> str:
     """All of a record but times and what the machine was doing."""
-    return json.dumps({key: record[key] for key in records.SECTIONS if key not in ("cost", "machine", "provenance")})
+    return json.dumps(
+        {key: record[key] for key in ("status", *shape.SECTIONS) if key not in ("cost", "machine", "provenance")}
+    )
 
 
 class Study:

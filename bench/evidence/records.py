@@ -5,13 +5,12 @@ import math
 from pathlib import Path
 
 from bench import BenchError, files
-from bench.evidence import datasets
+from bench.evidence import datasets, shape
 from bench.plan.spec import Run
 
 FORMAT = 1
 OTHER_DATA = "made from other data; run again"
 STATUSES = ("completed", "diverged")
-SECTIONS = ("run", "result", "curve", "privacy", "data", "model", "cost", "machine", "provenance")
 
 
 def write(record: dict, path: Path) -> None:
@@ -70,10 +69,11 @@ def _parse(text: str, place: str, way_out: str) -> dict:
         record = json.loads(text)
         if record["format"] != FORMAT:
             raise BenchError(f"{place}: record format {record['format']}, this version reads {FORMAT}; train the run again")
-        missing = [section for section in SECTIONS if section not in record]
-        if missing or record["status"] not in STATUSES:
-            raise KeyError(", ".join(missing) or "status")
-    except (ValueError, KeyError, TypeError) as error:
+        if problem := shape.problem(record):
+            raise ValueError(problem)
+        if record["status"] not in STATUSES:
+            raise ValueError(f"status: {record['status']!r} is none of {', '.join(STATUSES)}")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BenchError(f"{place}: damaged record ({error}); {way_out}") from None
     return record
 

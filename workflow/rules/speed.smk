@@ -14,4 +14,4 @@ rule speed:
     params:
         tests=os.path.join(REPO, "bench/speed"),
     shell:
-        "python -m pytest {params.tests} -p no:cacheprovider --csv {output} --threads {threads} > {log} 2>&1"
+        "python -m pytest {params.tests:q} -p no:cacheprovider --csv {output:q} --threads {threads} > {log:q} 2>&1"
