@@ -1,5 +1,6 @@
 """`bench <verb>`, `python -m bench <verb>`: every step of the pipeline, files in, files out, with or without Snakemake."""
 
+import locale
 import os
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ WRONG_USAGE, INTERRUPTED = 2, 130
 
 def main(arguments: list[str] | None = None) -> int:
     """The exit code of the verb in `arguments` (default: of the process); SystemExit with 2 where they are wrong."""
+    if arguments is None:
+        _read_and_write_utf8()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:1] == [warm.SERVE]:
         return warm.serve(*arguments[1:], main)
@@ -51,6 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; nothing half-written was left", file=sys.stderr)
         return INTERRUPTED
+
+
+def _read_and_write_utf8() -> None:
+    """Starts this process anew where a locale would have its files in another encoding; the terminal keeps the locale's."""
+    encoding = locale.getencoding()
+    if not sys.flags.utf8_mode and encoding.lower().replace("-", "") != "utf8":
+        os.environ |= {"PYTHONUTF8": "1", "PYTHONIOENCODING": f"{encoding}:replace"}
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 if __name__ == "__main__":
