@@ -9,6 +9,7 @@ from bench import ROOT, BenchError, machine, terminal
 from bench.evidence import datasets, kept, records
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
+from bench.plan.datasets import TRAIN_SIZES
 from bench.terminal import command
 
 RESULTS = Path("results")
@@ -23,6 +24,7 @@ def check(config: Path) -> None:
 
     from bench.training import estimate
 
+    _refuse_out_of_reach(studies)
     everything = [record for found, _ in collected.values() for record in found]
     gpu, gpu_rows, speeds = machine.uses_gpu(content["machine"]), estimate.gpu_rows(ROOT / SPEED), {}
     measured, memories = {}, {}
@@ -58,6 +60,24 @@ def check(config: Path) -> None:
 
 def _gib(size: float) -> str:
     return f"{size / 2**30:.{0 if size >= 10 * 2**30 else 1}f} GiB"
+
+
+def _refuse_out_of_reach(studies: dict) -> None:
+    """BenchError with every recipe and epsilon that no noise meets, on data sets of which the size is known."""
+    from bench.training import recipe
+
+    problems, seen = [], set()
+    for run in _unique(studies):
+        size = datasets.size_of(run.recipe["dataset"]) or TRAIN_SIZES.get(run.dataset["source"])
+        if size is None or (run.recipe_name, run.epsilon) in seen:
+            continue
+        seen.add((run.recipe_name, run.epsilon))
+        try:
+            recipe.reach(run, size)
+        except BenchError as error:
+            problems.append(f"config.yaml: recipes.{run.recipe_name}: {error}")
+    if problems:
+        raise BenchError("\n".join(problems))
 
 
 def _lines(rows: list[tuple[str, ...]]) -> list[str]:
@@ -282,6 +302,7 @@ def promote(config: Path, study: tuple[str, ...], more: tuple[str, ...], speed: 
             values = sorted({record[section][key][:12] for record in found})
             if len(values) > 1:
                 print(f"{name}: note: its runs were made with {len(values)} {what}: {', '.join(values)}")
+    _refuse_contradictions(list(new.values()))
     if new:
         count = reference.promote(list(new.values()))
         print(f"{reference.RECORDS}: {', '.join(f'{count[how]} {how}' for how in ('added', 'replaced', 'unchanged'))}")
@@ -292,6 +313,16 @@ def promote(config: Path, study: tuple[str, ...], more: tuple[str, ...], speed: 
 
 def provenance(config: Path) -> None:
     _write(machine.provenance(), None)
+
+
+def _refuse_contradictions(new: list[dict]) -> None:
+    """BenchError, with each run's id and both values, for records that are not what their own numbers give."""
+    from bench.training import recomputed
+
+    problems = [problem for record in new for problem in recomputed.disagreements(record)]
+    if problems:
+        shown = "\n".join(problems[:20]) + (f"\nand {len(problems) - 20} more" if len(problems) > 20 else "")
+        raise BenchError(f"{shown}\nnothing was taken in; delete these records and run their study again")
 
 
 def reference(config: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -116,10 +117,15 @@ def commit() -> tuple[str, bool]:
             done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
         except FileNotFoundError:
             return None
+        if "dubious ownership" in done.stderr:
+            remedy = f"git config --global --add safe.directory {shlex.quote(str(ROOT))}"
+            print(f"{ROOT}: of another user, so that git says no commit; `{remedy}` lets it", file=sys.stderr)
         return done.stdout.strip() if done.returncode == 0 else None
 
-    head = git("rev-parse", "HEAD")
-    if not head or not git("ls-files"):  # a copy may lie in a repository of something else
+    # a repository around a copy of this code knows nothing of it
+    inside = git("rev-parse", "--show-toplevel")
+    head = git("rev-parse", "HEAD") if inside and Path(inside).resolve() == ROOT.resolve() else None
+    if not head:
         return _commit_at_home()
     sources = (".", *(f":!{path}" for path in NO_SOURCES))
     return head, bool(git("status", "--porcelain", "--untracked-files=no", "--", *sources))

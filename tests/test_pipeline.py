@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -409,6 +410,24 @@ def test_verify_passes_a_rerun_and_fails_a_planted_regression(clone, tmp_path_fa
         "results/reference/runs.csv: no results are committed, so there is nothing to verify against"
         in done.stdout + done.stderr
     )
+
+
+def test_commands_are_quoted_where_paths_have_blanks(tmp_path):
+    """`speed` and `verify` in a checkout in `a folder's`, whose shell commands are parsed."""
+    checkout, folder = tmp_path / "a folder's", tmp_path / "user"
+    folder.mkdir()
+    for name in ("bench", "workflow"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy(ROOT / name, checkout)
+    shutil.copy(ROOT / "config.yaml", folder)
+    (checkout / "results/reference").mkdir(parents=True)
+    (checkout / "results/reference/runs.csv").touch()
+    for target, argument in (("speed", "bench/speed"), ("verify", "results/reference/runs.csv")):
+        done = snakemake(folder, "-n", "-p", target, snakefile=checkout / "Snakefile")
+        assert done.returncode == 0, done.stdout + done.stderr
+        (line,) = (line for line in (done.stdout + done.stderr).splitlines() if argument in line and "python -m" in line)
+        assert f"../a folder's/{argument}" in shlex.split(line.replace("(", "").replace(")", ""))
 
 
 CONDA = """#!{python}

@@ -14,7 +14,7 @@ from bench.commands import REPORT
 from bench.evidence.status import Watcher
 from bench.plan import config as configuration
 from bench.plan import resolve
-from bench.plan.config import did_you_mean
+from bench.plan.config import did_you_mean, names_asked
 from bench.plan.spec import Run, Study
 from bench.terminal import command, has_colour, paint, width_of
 
@@ -65,7 +65,7 @@ def runs_asked(studies: dict[str, Study], targets: tuple[str, ...], settings: li
         key, _, value = setting.partition("=")
         if key != "studies":
             raise BenchError(f"--config {setting}: only studies=NAME,NAME; everything else stands in {CONFIG}")
-        selected = [name for name in value.split(",") if name]
+        selected = names_asked(value)
         for name in selected:
             if name not in studies:
                 raise BenchError(f"--config studies: unknown study {name!r}{did_you_mean(name, studies)}")

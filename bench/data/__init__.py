@@ -1,23 +1,24 @@
 """Data sets: an entry of `datasets` enters; uint8 tensors leave, decoded once, cached with the digest of what was decoded.
 
-It imports source.
+It imports files and source.
 """
 
 import dataclasses
 import functools
 import hashlib
 import json
-import os
 import pickle
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from bench import BenchError, source
+from bench import BenchError, files, source
 from bench.data import cifar10, digits, image_folder, imagenette
 
 CACHE = Path("data/cache")
+DECODING = 2  # counts changes of what the sources make of the same files, so that no tensors of before are used
 SOURCES = {
     "digits": digits.read,
     "cifar10": cifar10.read,
@@ -46,6 +47,7 @@ class Dataset:
     train_labels: torch.Tensor
     test_images: torch.Tensor
     test_labels: torch.Tensor
+    files: dict | None = None  # of an image folder: how many were used and ignored, as bench.data.image_folder says it
 
     def describe(self) -> dict:
         """What a record says about its data."""
@@ -58,7 +60,7 @@ class Dataset:
             "test_size": len(self.test_labels),
             "classes": self.classes,
             "shape": list(self.train_images.shape[1:]),
-        }
+        } | ({"files": self.files} if self.files else {})
 
     def to(self, device: torch.device) -> "Dataset":
         tensors = {key: value.to(device) for key, value in vars(self).items() if isinstance(value, torch.Tensor)}
@@ -82,20 +84,16 @@ def load(name: str, spec: dict) -> Dataset:
     Raises BenchError for a source that is missing, truncated or not what it says.
     """
     # all that decides the tensors
-    key = json.dumps([spec["source"], spec["image_size"], len(spec["mean"]), source.fingerprint(name, spec)])
+    key = json.dumps([DECODING, spec["source"], spec["image_size"], len(spec["mean"]), source.fingerprint(name, spec)])
     cached = CACHE / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.pt"
-    try:
-        content = torch.load(cached, weights_only=True)
-        if content["digest"] != _digest(content["tensors"]):
-            raise ValueError("digest")
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError):
-        # no cache, or a damaged one: both are made anew from the source
-        tensors, official = SOURCES[spec["source"]](spec)
-        content = {"tensors": tensors, "official": official, "digest": _digest(tensors)}
-        CACHE.mkdir(parents=True, exist_ok=True)
-        partial = cached.with_suffix(f".{os.getpid()}.partial")
-        torch.save(content, partial)
-        partial.replace(cached)
+    content = _cached(cached)
+    if content is None:
+        tensors, official, found = SOURCES[spec["source"]](spec)
+        content = {"tensors": tensors, "official": official, "digest": _digest(tensors), "files": found}
+        try:
+            files.replace(cached, lambda file: torch.save(content, file))
+        except (OSError, RuntimeError) as error:  # torch words some of the system's refusals anew
+            print(f"{cached}: not kept ({error}), so that the next start decodes it again", file=sys.stderr)
     channels = content["tensors"]["train_images"].shape[1]
     for statistic in ("mean", "std"):
         if len(spec[statistic]) != channels:
@@ -111,8 +109,19 @@ def load(name: str, spec: dict) -> Dataset:
         classes=int(content["tensors"]["train_labels"].max()) + 1,
         mean=tuple(spec["mean"]),
         std=tuple(spec["std"]),
+        files=content["files"],
         **content["tensors"],
     )
+
+
+def _cached(path: Path) -> dict | None:
+    """What `load` kept at `path`; None where there is nothing, or anything but that: it is then made anew from the source."""
+    try:
+        content = torch.load(path, weights_only=True)
+        whole = content["digest"] == _digest(content["tensors"]) and {"official", "files"} <= content.keys()
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError):
+        return None
+    return content if whole else None
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:

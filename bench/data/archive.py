@@ -27,6 +27,11 @@ def _download(url: str, md5: str, source: str) -> Path:
     file = Path(url).name
     try:
         return Path(pooch.retrieve(url, known_hash=f"md5:{md5}", fname=file, path="data", progressbar=True))
+    except ValueError:  # pooch's word for another hash
+        raise BenchError(
+            f"{url}: what was downloaded is not the official archive, whose md5 is {md5}: the publisher changed it, or "
+            "something between here and there did; try again, or fetch it by other means and give its `path`"
+        ) from None
     except Exception as error:  # pooch passes on whatever the network library raised
         raise BenchError(
             f"{url}: cannot be downloaded ({type(error).__name__}); fetch it by other means and put into "

@@ -6,7 +6,7 @@ SPLIT_SEED = 0  # of the one fixed split into 1,437 training and 360 test images
 TEST_SIZE = 360
 
 
-def read(spec: dict) -> tuple[dict[str, torch.Tensor], bool]:
+def read(spec: dict) -> tuple[dict[str, torch.Tensor], bool, None]:
     """One grey channel, scaled to 0..255 and bilinearly enlarged to `image_size`."""
     from sklearn.datasets import load_digits  # a second of import that other datasets need not pay
 
@@ -17,9 +17,13 @@ def read(spec: dict) -> tuple[dict[str, torch.Tensor], bool]:
     labels = torch.from_numpy(digits.target).long()
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SPLIT_SEED))
     test, train = order[:TEST_SIZE], order[TEST_SIZE:]
-    return {
-        "train_images": images[train],
-        "train_labels": labels[train],
-        "test_images": images[test],
-        "test_labels": labels[test],
-    }, True
+    return (
+        {
+            "train_images": images[train],
+            "train_labels": labels[train],
+            "test_images": images[test],
+            "test_labels": labels[test],
+        },
+        True,
+        None,
+    )

@@ -20,8 +20,19 @@ def text(description: dict) -> str:
 
 def digest_of(name: str) -> str | None:
     """The digest of the data that data set `name` is now; None where nobody has looked."""
+    found = _described(name, "digest")
+    return found if isinstance(found, str) else None
+
+
+def size_of(name: str) -> int | None:
+    """Training samples of data set `name` now; None where nobody has looked."""
+    found = _described(name, "train_size")
+    return found if isinstance(found, int) and found > 0 else None
+
+
+def _described(name: str, key: str):
     try:
-        return json.loads(path_of(name).read_text())["digest"]
+        return json.loads(path_of(name).read_text())[key]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -1,5 +1,6 @@
 """What a run says of itself until its record stands: one small file a run, which `status` and progress lines read."""
 
+import contextlib
 import json
 import os
 import platform
@@ -7,6 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from bench import files
 from bench.evidence import records
 from bench.plan.spec import Run
 
@@ -26,11 +28,13 @@ def write(run: Run, state: str, **facts) -> None:
     `seconds` (of training so far), `seconds_left`, `reason` (of what is stopped or failed).
     """
     content = {"state": state, "pid": os.getpid(), "host": platform.node(), "updated": time.time()} | facts
-    records.write_text(json.dumps(content) + "\n", path_of(run))
+    with contextlib.suppress(OSError):  # a full disk, say: the run itself does not depend on what is said of it
+        records.write_text(json.dumps(content) + "\n", path_of(run))
 
 
 def delete(run: Run) -> None:
     path_of(run).unlink(missing_ok=True)
+    files.sweep(path_of(run))
 
 
 def read(runs: Iterable[Run]) -> dict[str, dict]:

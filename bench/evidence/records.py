@@ -2,31 +2,25 @@
 
 import json
 import math
-import os
-import platform
 from pathlib import Path
 
-from bench import BenchError
-from bench.evidence import datasets
+from bench import BenchError, files
+from bench.evidence import datasets, shape
 from bench.plan.spec import Run
 
 FORMAT = 1
 OTHER_DATA = "made from other data; run again"
 STATUSES = ("completed", "diverged")
-SECTIONS = ("run", "result", "curve", "privacy", "data", "model", "cost", "machine", "provenance")
 
 
 def write(record: dict, path: Path) -> None:
     """Writes by rename, so that a record exists whole or not at all."""
-    write_text(_text({"format": FORMAT} | _finite(record)), path)
+    write_text(_text({"format": FORMAT} | _finite(record)), path, lasting=True)
 
 
-def write_text(text: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # of this process on this machine alone: another node may write the same file
-    partial = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)
+def write_text(text: str, path: Path, *, lasting: bool = False) -> None:
+    """Writes by rename; what fails leaves nothing. With `lasting` a power cut does not undo it."""
+    files.replace(path, lambda file: file.write(text.encode()), lasting=lasting)
 
 
 def write_changed(text: str, path: Path) -> None:
@@ -75,10 +69,11 @@ def _parse(text: str, place: str, way_out: str) -> dict:
         record = json.loads(text)
         if record["format"] != FORMAT:
             raise BenchError(f"{place}: record format {record['format']}, this version reads {FORMAT}; train the run again")
-        missing = [section for section in SECTIONS if section not in record]
-        if missing or record["status"] not in STATUSES:
-            raise KeyError(", ".join(missing) or "status")
-    except (ValueError, KeyError, TypeError) as error:
+        if problem := shape.problem(record):
+            raise ValueError(problem)
+        if record["status"] not in STATUSES:
+            raise ValueError(f"status: {record['status']!r} is none of {', '.join(STATUSES)}")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BenchError(f"{place}: damaged record ({error}); {way_out}") from None
     return record
 

@@ -97,7 +97,8 @@ def problems(place: str, claim: dict, config: dict) -> list[str]:
                 found += unknown_names(f"{place}{inside}.{key}", [part[key]], names, f"{key} of its study")
         if "epsilon" in part and part["epsilon"] not in study["epsilons"]:
             epsilon = epsilon_text(part["epsilon"])
-            found.append(f"{place}{inside}.epsilon: {epsilon} is not an epsilon of study {claim['study']}")
+            known = ", ".join(map(epsilon_text, study["epsilons"]))
+            found.append(f"{place}{inside}.epsilon: {epsilon} is not an epsilon of study {claim['study']} (known: {known})")
     if isinstance(claim["against"], str):
         found += unknown_names(f"{place}.against", [claim["against"]], study["variants"], "variant of its study")
     if found:

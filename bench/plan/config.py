@@ -10,10 +10,20 @@ import jsonschema
 import yaml
 
 from bench import ROOT, BenchError
+from bench.plan import yaml_traps
 
 # libyaml's, where PyYAML was built with it, takes a fifth of the time.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+# Of numbers, and 1 / MOST: what lies beyond is a slip of the keyboard, and neither a path nor a double has room for it.
+MOST = 10**18
+# 80.0 is another text than 80 in a run's identity, and no count.
+Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
 
 
 def load(path: str | Path = "config.yaml", *, local: bool = True) -> dict:
@@ -26,14 +36,16 @@ def load(path: str | Path = "config.yaml", *, local: bool = True) -> dict:
     documents, merged = [main], main.data
     beside = path.with_name("config.local.yaml")
     if local and beside.exists():
-        overlay = _Document(beside)
+        overlay = _Document(beside, may_be_empty=True)
         wrong = sorted(set(overlay.data) - {"datasets", "machine"})
         if wrong:
-            raise BenchError(f"{beside}: {', '.join(wrong)}: only `datasets` and `machine` may differ between machines")
+            raise BenchError(
+                f"{beside}: {', '.join(wrong)}: only `datasets` and `machine` may differ between machines; write it in {path}"
+            )
         documents.insert(0, overlay)
         merged = merge(merged, overlay.data)
-    schema = yaml.load(SCHEMA.read_text(), Loader=LOADER)
-    errors = list(_leaves(jsonschema.Draft202012Validator(schema).iter_errors(merged)))
+    schema = yaml.load(SCHEMA.read_text(encoding="utf-8"), Loader=LOADER)
+    errors = list(_leaves(Validator(schema).iter_errors(merged)))
     sentences = {_sentence(error, documents) for error in errors}
     sentences |= {f"{_place(keys, documents)}{text}" for keys, text in _no_numbers(merged)}
     if sentences:
@@ -51,34 +63,37 @@ def merge(base: Any, changes: Any) -> Any:
 class _Document:
     """A YAML mapping that remembers the line of every key."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, may_be_empty: bool = False):
         self.path = path
         try:
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8-sig")
             self.node = yaml.compose(text, Loader=LOADER)
-            self.data = yaml.load(text, Loader=LOADER)
         except FileNotFoundError:
             raise BenchError(f"{path}: no such file; run in the repository's folder, or name one with --config") from None
+        except OSError as error:
+            raise BenchError(f"{path}: cannot be read ({error.strerror}); name another one with --config") from None
         except UnicodeDecodeError:
-            raise BenchError(f"{path}: not a text file in UTF-8") from None
+            raise BenchError(f"{path}: not a text file in UTF-8; save it as one") from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
-            raise BenchError(f"{path}:{mark.line + 1}:{mark.column + 1}: {error.problem}") from None
-        if not isinstance(self.data, dict):
-            raise BenchError(f"{path}: a mapping of keys is expected at the top, not {self.data!r}")
-        self._refuse_repeated_keys(self.node)
-
-    def _refuse_repeated_keys(self, node: yaml.Node) -> None:
-        if isinstance(node, yaml.MappingNode):
-            seen = set()
-            for key, value in node.value:
-                if key.value in seen:
-                    raise BenchError(f"{self.path}:{key.start_mark.line + 1}: key {key.value!r} stands here a second time")
-                seen.add(key.value)
-                self._refuse_repeated_keys(value)
-        elif isinstance(node, yaml.SequenceNode):
-            for value in node.value:
-                self._refuse_repeated_keys(value)
+            raise BenchError(f"{path}:{mark.line + 1}:{mark.column + 1}: {error.problem}; write YAML there") from None
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            raise BenchError(f"{path}:{line}: a control character, which is none of a text; remove it") from None
+        except RecursionError:
+            raise BenchError(f"{path}: nested too deeply; a few levels are all that there is to say") from None
+        if self.node is None and may_be_empty:
+            self.data: dict = {}
+            return
+        if not isinstance(self.node, yaml.MappingNode):
+            found = "and it is empty" if self.node is None else f"not a {self.node.id}"
+            raise BenchError(f"{path}: a mapping of keys is expected at the top, {found}; config.yaml in git has one")
+        yaml_traps.refuse(path, self.node)
+        try:
+            self.data = yaml.load(text, Loader=LOADER)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark
+            raise BenchError(f"{path}:{mark.line + 1}:{mark.column + 1}: {error.problem}; write YAML there") from None
 
     def line(self, keys: list) -> int | None:
         """Line of the innermost of `keys` that this file has, None if it does not have the outermost but one."""
@@ -89,7 +104,7 @@ class _Document:
                 if step is None:
                     break
                 line, node = step[0].start_mark.line + 1, step[1]
-            elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+            elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
                 node = node.value[key]
                 line = node.start_mark.line + 1
             found += 1
@@ -112,22 +127,69 @@ def _leaves(errors):
         yield from _leaves(best)
 
 
+TYPES = {
+    "object": "a mapping of keys",
+    "array": "a list, [a, b],",
+    "string": "text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+}
+WAYS_OUT = {
+    "required": "add it",
+    "minimum": "choose a larger one",
+    "exclusiveMinimum": "choose a larger one",
+    "maximum": "choose a smaller one",
+    "exclusiveMaximum": "choose a smaller one",
+    "minItems": "name one at least",
+    "maxItems": "remove what is too much",
+    "minProperties": "name one at least",
+    "minLength": "write something",
+    "maxLength": "choose a shorter one",
+    "uniqueItems": "keep one of those that are equal",
+}
+LONGEST = 60  # characters of a value that a sentence quotes
+
+
+def _quoted(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
 def _sentence(error: jsonschema.ValidationError, documents: list[_Document]) -> str:
-    keys = list(error.absolute_path)
-    value, text = error.instance, error.message
+    keys, value = list(error.absolute_path), error.instance
+    text = f"{error.message.replace(repr(value), _quoted(value))}; {WAYS_OUT.get(error.validator, 'see config.yaml in git')}"
     if error.validator == "additionalProperties" and isinstance(value, dict):
         known = error.schema.get("properties", {})
         unknown = sorted(str(key) for key in value if key not in known)
         keys = [*keys, unknown[0]]
-        text = "; ".join(f"unknown key {key!r}{did_you_mean(key, known)}" for key in unknown)
+        text = "; ".join(f"unknown key {_quoted(key)}{did_you_mean(key, known)}" for key in unknown)
     elif error.validator == "enum":
         choices = error.validator_value
-        text = f"{value!r} is not one of {', '.join(map(str, choices))}{did_you_mean(value, choices)}"
-    elif error.validator == "type" and isinstance(value, str) and error.validator_value in ("number", "integer"):
-        text = f"{value!r} is text, a number is expected{_as_number(value)}"
+        text = f"{_quoted(value)} is not one of {', '.join(map(str, choices))}{did_you_mean(value, choices)}{_as_text(value)}"
+    elif error.validator == "type":
+        text = _of_type(value, error.validator_value)
+    elif error.validator == "pattern" and error.validator_value.startswith("^[a-z0-9]"):
+        text = f"{_quoted(value)}: names become paths: small letters, digits and '-' only"
     elif error.validator == "pattern":
-        text = f"{value!r}: names become paths: small letters, digits and '-' only"
+        text = f"{_quoted(value)}: one line without control characters is expected; `>-` makes one of several"
     return f"{_place(keys, documents)}{text}"
+
+
+def _of_type(value: Any, expected: str) -> str:
+    """Why `value` is not of the JSON type `expected`, and what to write."""
+    if isinstance(value, str) and expected in ("number", "integer"):
+        return f"{_quoted(value)} is text, a number is expected{as_number(value, expected)}"
+    if isinstance(value, float) and expected == "integer" and value.is_integer() and abs(value) < MOST:
+        return f"{value!r} has a decimal point, a whole number is expected; write {int(value)}"
+    return f"{_quoted(value)}: {TYPES[expected]} is expected{_as_text(value) if expected == 'string' else ''}"
+
+
+def _as_text(value: Any) -> str:
+    """What to do about a value that YAML does not read as text."""
+    if isinstance(value, bool):
+        return "; YAML reads yes, no, on and off as true and false, so put text into quotes"
+    return "; put text into quotes" if isinstance(value, (int, float)) else ""
 
 
 def _place(keys: list, documents: list[_Document]) -> str:
@@ -138,12 +200,12 @@ def _place(keys: list, documents: list[_Document]) -> str:
         if line:
             place = document.path
             break
-    where = ".".join(str(key) for key in keys)
+    where = ".".join(str(key) if str(key).isprintable() else repr(key) for key in keys)
     return f"{place}{f':{line}' if line else ''}: {f'{where}: ' if where else ''}"
 
 
 def _no_numbers(value: Any, keys: tuple = ()) -> Iterator[tuple[list, str]]:
-    """(keys, why) of numbers that no limit of the schema catches: NaN, and infinity where nothing is unbounded."""
+    """(keys, why) of numbers that no limit of the schema catches: NaN, infinity where all is bounded, and absurd ones."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from _no_numbers(item, (*keys, key))
@@ -152,22 +214,34 @@ def _no_numbers(value: Any, keys: tuple = ()) -> Iterator[tuple[list, str]]:
             yield from _no_numbers(item, (*keys, index))
     elif isinstance(value, float) and math.isnan(value):
         yield list(keys), ".nan is not a number; write one"
-    elif isinstance(value, float) and math.isinf(value) and not {"epsilons", "epsilon", "range"} & set(keys):
-        yield (
-            list(keys),
-            f"{'-' * (value < 0)}.inf is not a finite number; only an epsilon and an end of a claim's range may be infinite",
-        )
+    elif isinstance(value, float) and math.isinf(value):
+        if not {"epsilons", "epsilon", "range"} & set(keys):
+            why = "is not a finite number; only an epsilon and an end of a claim's range may be infinite"
+            yield list(keys), f"{'-' * (value < 0)}.inf {why}"
+    elif isinstance(value, (int, float)) and value and not 1 / MOST < abs(value) < MOST:
+        yield list(keys), f"{_quoted(value)} is no number of this world; choose one of 1e-18 to 1e18"
 
 
-def _as_number(text: str) -> str:
+def as_number(text: str, expected: str) -> str:
+    """What to write for a number that YAML reads as text: what YAML reads as that number."""
+    if text.strip().lower().lstrip("+-") in ("inf", "infinity"):
+        return "; YAML writes infinity as .inf"
     try:
         number = float(text)
     except ValueError:
         return ""
-    if not math.isfinite(number):
-        return "; YAML writes infinity as .inf"
-    mantissa, _, exponent = text.lower().partition("e")
-    return f"; write {mantissa}.0e{exponent}" if exponent else "; remove the quotes"
+    if not math.isfinite(number) or (number and not 1 / MOST < abs(number) < MOST):
+        return ""
+    if yaml_traps.number(text) == number and (expected == "number" or "." not in text):
+        return "; remove the quotes"
+    if number.is_integer() and (expected == "integer" or (number < 1e6 and "e" not in text.lower())):
+        return f"; write {int(number)}"
+    if expected == "integer":
+        return ""
+    mantissa, _, exponent = text.lower().strip().partition("e")
+    sign = exponent if exponent[:1] in ("+", "-") else f"+{exponent}"
+    written = f"{mantissa}{'' if '.' in mantissa else '.0'}{f'e{sign}' if exponent else ''}"
+    return f"; write {written if yaml_traps.number(written) == number else yaml_traps.written(number)}"
 
 
 def did_you_mean(name: Any, known) -> str:
@@ -176,9 +250,15 @@ def did_you_mean(name: Any, known) -> str:
     close = difflib.get_close_matches(str(name), known, n=1)
     if close:
         return f" (did you mean {close[0]!r}?)"
-    return f" (known: {', '.join(sorted(known))})" if len(known) <= 40 else ""
+    return f" (known: {', '.join(sorted(known))})" if len(known) <= 40 else f" (none of {len(known)}; config.yaml has them)"
 
 
 def unknown_names(place: str, names: list, known, what: str) -> list[str]:
     """A refusal of each of `names` that is not among `known`."""
     return [f"{place}: unknown {what} {name!r}{did_you_mean(name, known)}" for name in names if name not in known]
+
+
+def names_asked(value: Any) -> list[str]:
+    """The names in 'a, b', as Snakemake hands over what stands behind `studies=`: a text, a number, a list or nothing."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    return [name for part in parts if part is not None and (name := str(part).strip())]

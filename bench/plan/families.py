@@ -12,6 +12,8 @@ class Family:
     norm_channels: Callable[[dict], set[int]]  # options -> channels of every norm layer, extra sites included
     # options -> channels of the sums of residual blocks, a number for each group of blocks that `stages` counts
     sum_channels: Callable[[dict], tuple[int, ...]]
+    # options, pixels of an image's side -> (pixels of a side, channels) of the norms of every stage
+    norm_sides: Callable[[dict, int], list[tuple[int, int]]]
     activation_after_sum: bool
     problem: Callable[[dict], str | None] = lambda options: None  # options -> why there is no such network
 
@@ -21,12 +23,14 @@ FAMILIES = {
         options=("width",),
         norm_channels=lambda options: {options["width"] * k for k in (1, 2, 4)},
         sum_channels=lambda options: (2 * options["width"], 4 * options["width"]),
+        norm_sides=lambda options, side: [(side // 2**k, options["width"] * min(2**k, 4)) for k in (1, 2, 3)],
         activation_after_sum=False,
     ),
     "wide_resnet": Family(
         options=("depth", "width", "order", "shortcut", "weight_standardisation"),
         norm_channels=lambda options: {16, *(options["width"] * c for c in (16, 32, 64))},
         sum_channels=lambda options: tuple(options["width"] * c for c in (16, 32, 64)),
+        norm_sides=lambda options, side: [(-(-side // 2**k), options["width"] * 2 ** (4 + k)) for k in (0, 1, 2)],
         activation_after_sum=False,
         problem=lambda options: (
             None
@@ -40,6 +44,11 @@ FAMILIES = {
             options["width"] * k for k in ((1, 2, 4, 8, 16, 32) if options["depth"] == 50 else (1, 2, 4, 8))
         },
         sum_channels=lambda options: tuple(options["width"] * k * (4 if options["depth"] == 50 else 1) for k in (1, 2, 4, 8)),
+        norm_sides=lambda options, side: [
+            (-(-side // ((4 if options["stem"] == "imagenet" else 1) * 2**k)), options["width"] * 2**k * wider)
+            for k in range(4)
+            for wider in ((1, 4) if options["depth"] == 50 else (1,))
+        ],
         activation_after_sum=True,
         problem=lambda options: (
             None if options["depth"] in (18, 34, 50) else f"depth: {options['depth']}: 18, 34 and 50 are known"

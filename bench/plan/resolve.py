@@ -4,16 +4,14 @@ import math
 from typing import Any
 
 from bench import BenchError
-from bench.plan import canonical, claims
-from bench.plan.config import did_you_mean, merge, unknown_names
+from bench.plan import canonical, claims, datasets, recipes
+from bench.plan.config import merge, unknown_names
 from bench.plan.families import FAMILIES, Family
-from bench.plan.spec import Model, Norm, Run, Study, epsilon_text, mechanism
+from bench.plan.spec import Model, Norm, Run, Study, epsilon_text
 
-# As torch.optim names them; a test compares this table with torch's signatures.
-OPTIMIZER_ARGUMENTS = {
-    "sgd": ("lr", "momentum", "dampening", "weight_decay", "nesterov"),
-    "nadam": ("lr", "betas", "eps", "weight_decay", "momentum_decay"),
-    "adam": ("lr", "betas", "eps", "weight_decay"),
+# Names of rules, which a study, a target like them, cannot have; a test compares them with the workflow.
+TARGETS = {
+    *("all", "dataset", "calibrate", "train", "summarise", "report", "partial", "speed", "reference", "verify"),
 }
 
 
@@ -22,9 +20,13 @@ def studies_of(config: dict) -> dict[str, Study]:
     problems: list[str] = []
     studies: dict[str, Study] = {}
     for name, recipe in config["recipes"].items():
-        problems += _recipe_problems(f"recipes.{name}", recipe, config)
+        problems += recipes.problems(f"recipes.{name}", recipe, config)
+    for name, dataset in config["datasets"].items():
+        problems += datasets.problems(f"datasets.{name}", dataset)
     for name, study in config["studies"].items():
         place = f"studies.{name}"
+        if name in TARGETS:
+            problems.append(f"{place}: {name} is the name of a step of the pipeline; rename the study")
         unknown = unknown_names(f"{place}.recipe", canonical.recipes_of(study), config["recipes"], "recipe")
         unknown += unknown_names(f"{place}.archs", study["archs"], config["archs"], "arch")
         unknown += unknown_names(f"{place}.variants", study["variants"], config["variants"], "variant")
@@ -121,6 +123,8 @@ def _runs(place: str, study: dict, recipe_name: str, config: dict) -> tuple[list
             except BenchError as error:
                 problems.append(str(error))
                 continue
+            if why := datasets.too_small(model, dataset):
+                problems.append(f"{place}: variant {variant} on {arch}: {why}")
             twin = seen.setdefault(canonical.network(model), variant)
             if twin != variant:
                 problems.append(f"{place}.variants: {twin} and {variant} are the same network on {arch}; keep one")
@@ -157,50 +161,3 @@ def _runs(place: str, study: dict, recipe_name: str, config: dict) -> tuple[list
                     f"for it (has: {', '.join(sorted(published, key=float)) or 'none'})"
                 )
     return runs, problems
-
-
-def _recipe_problems(place: str, recipe: dict, config: dict) -> list[str]:
-    problems = unknown_names(f"{place}.dataset", [recipe["dataset"]], config["datasets"], "dataset")
-    if (recipe["budget"] == "as-published") != ("noise_multipliers" in recipe):
-        problems.append(f"{place}: noise_multipliers belong to budget: as-published, and to no other")
-    if (recipe["budget"] == "proxy") != ("proxy_for_batch_size" in recipe):
-        problems.append(f"{place}: proxy_for_batch_size belongs to budget: proxy, and to no other")
-    if not any(mechanism(recipe).values()):
-        problems.append(
-            f"{place}.mechanism: neither clipping nor noise is what epsilon .inf means; use that, or leave one of them true"
-        )
-    if recipe["augmentation"] == "none":
-        problems += [
-            f"{place}.{key}: without augmentation it changes nothing; set augmentation: crop-flip or remove {key}"
-            for key in ("views", "padding")
-            if key in recipe
-        ]
-    if recipe["schedule"] == "plateau-on-test-loss" and "warmup" in recipe:
-        problems.append(f"{place}.warmup: the plateau schedule has no warm-up; remove warmup or choose another schedule")
-    elif recipe.get("warmup", 0) >= recipe["steps"]:
-        problems.append(
-            f"{place}.warmup: {recipe['warmup']} steps of {recipe['steps']}: the learning rate would never be reached for a "
-            "step; choose less than steps"
-        )
-    problems += _key_problems(f"{place}.noise_multipliers", recipe.get("noise_multipliers", {}))
-    known = OPTIMIZER_ARGUMENTS[recipe["optimizer"]["name"]]
-    for key, value in recipe["optimizer"].items():
-        if key not in ("name", *known):
-            problems.append(f"{place}.optimizer: unknown argument {key!r}{did_you_mean(key, known)}")
-        elif isinstance(value, str) and key != "name":
-            problems.append(f"{place}.optimizer.{key}: {value!r} is text, a number is expected")
-    return problems
-
-
-def _key_problems(place: str, noise_multipliers: dict) -> list[str]:
-    """Keys that are no finite epsilon above zero, and such as mean the same one."""
-    problems, seen = [], {}
-    for key in noise_multipliers:
-        epsilon = canonical.epsilon_of(key)
-        if epsilon is None:
-            problems.append(f"{place}: {key!r} is not an epsilon; a finite number above 0 is expected")
-        elif epsilon in seen:
-            problems.append(f"{place}: {seen[epsilon]!r} and {key!r} are the same epsilon; keep one")
-        else:
-            seen[epsilon] = key
-    return problems

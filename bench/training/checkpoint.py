@@ -9,7 +9,7 @@ import fcntl
 import hashlib
 import io
 import os
-import platform
+import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 
+from bench import files
 from bench.machine import source_digest
 from bench.plan.spec import Run
 
@@ -35,10 +36,12 @@ class Checkpoint:
         self.path = self._path(source_digest())
         self.lock_path = folder / f"{_digest(run.id)}.lock"
 
-    def _path(self, sources: str) -> Path:
+    def _key(self, sources: str) -> str:
         run, noise_multiplier, data = self.facts
-        key = f"{run}\n{noise_multiplier!r}\n{data}\n{sources}\n{torch.__version__}"
-        return self.folder / f"{_digest(key)}.pt"
+        return f"{run}\n{noise_multiplier!r}\n{data}\n{sources}\n{torch.__version__}"
+
+    def _path(self, sources: str) -> Path:
+        return self.folder / f"{_digest(self._key(sources))}.pt"
 
     @contextlib.contextmanager
     def lock(self, wait: Callable[[], bool] | None = None) -> Iterator[bool]:
@@ -60,35 +63,46 @@ class Checkpoint:
                 self.lock_path.unlink(missing_ok=True)
                 file.close()
 
-    def save(self, state: dict) -> None:
-        """Writes `state`, tensors and plain values, by rename; the first line of the file is the digest of the rest."""
+    def save(self, state: dict) -> bool:
+        """Writes `state`, tensors and plain values, by rename; whether it could: the run goes on without, and says why.
+
+        The first line of the file is a digest of the rest and of all that the state belongs to.
+        """
         buffer = io.BytesIO()
         torch.save(state, buffer)
         content = buffer.getvalue()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(f".{platform.node()}-{os.getpid()}.partial")
-        with partial.open("wb") as file:
-            file.write(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-            file.flush()
-            os.fsync(file.fileno())  # a rename that outlives its content would be a damaged checkpoint
-        partial.replace(self.path)
+        head = _seal(self._key(source_digest()), content)
+        try:
+            files.replace(self.path, lambda file: file.write(head + b"\n" + content), lasting=True)
+        except OSError as error:
+            print(
+                f"{self.path}: the state of step {state['step']} is not saved ({error.strerror})", file=sys.stderr, flush=True
+            )
+            return False
+        return True
 
     def load(self) -> dict | None:
-        """The saved state, on the CPU; None where there is none or it is damaged: the run then starts over."""
-        for path in (self.path, *map(self._path, SAME_NUMBERS)):
+        """The saved state, on the CPU; None where there is none, or one that is damaged or of another run: it starts over."""
+        for sources in (source_digest(), *SAME_NUMBERS):
             try:
-                digest, _, content = path.read_bytes().partition(b"\n")
+                head, _, content = self._path(sources).read_bytes().partition(b"\n")
             except FileNotFoundError:
                 continue
-            if hashlib.sha256(content).hexdigest().encode() == digest:
-                return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+            if _seal(self._key(sources), content) == head:
+                with contextlib.suppress(RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+                    return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+            print(f"{self._path(sources)}: damaged, or of another run; it is not used", file=sys.stderr, flush=True)
         return None
 
     def delete(self) -> None:
         for path in (self.path, *map(self._path, SAME_NUMBERS)):
             path.unlink(missing_ok=True)
-            for partial in self.folder.glob(f"{path.stem}.*.partial"):  # of processes that were killed
+            for partial in self.folder.glob(f".{path.name}.*.partial"):  # of processes that were killed
                 partial.unlink(missing_ok=True)
+
+
+def _seal(key: str, content: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + b"\n" + content).hexdigest().encode()
 
 
 def _digest(text: str) -> str:

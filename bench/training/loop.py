@@ -83,10 +83,11 @@ def train(
                 watch(Progress(**progress, seconds_left=trainer.seconds / trainer.step * (steps - trainer.step)))
             if checkpoint and trainer.step < steps and ((stopping := stop()) or now - saved >= every):
                 trainer.seconds = time.perf_counter() - start
-                checkpoint.save(trainer.state())
+                kept = checkpoint.save(trainer.state())
                 saved = time.perf_counter()
                 if stopping:
-                    raise Stopped(f"stopped after step {trainer.step} of {steps}; the same command goes on from there")
+                    where = "there" if kept else "an earlier step"
+                    raise Stopped(f"stopped after step {trainer.step} of {steps}; the same command goes on from {where}")
     except NonFiniteGradient as error:
         status, reason = "diverged", f"step {trainer.step}: {error}{UNCOVERED if private(run) else ''}"
     trainer.seconds = time.perf_counter() - start

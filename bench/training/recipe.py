@@ -40,6 +40,15 @@ def noise_of(run: Run, train_size: int) -> dict:
     return facts | privacy_of(recipe, rate, sigma, recipe["steps"])
 
 
+def reach(run: Run, train_size: int) -> None:
+    """BenchError where `noise_of` would find no noise for this run on `train_size` samples; nothing is searched."""
+    recipe = run.recipe
+    rate = sample_rate(recipe, train_size)
+    if recipe["budget"] != "as-published":
+        of_budget = sample_rate(recipe, train_size, "proxy_for_batch_size") if recipe["budget"] == "proxy" else rate
+        accounting.reach(run.epsilon, of_budget, recipe["steps"], recipe["delta"], recipe["accountant"])
+
+
 def privacy_of(recipe: dict, rate: float, sigma: float, steps: int) -> dict:
     """What `steps` steps at noise multiplier `sigma` spend: epsilon by both accountants, mu, its regret, a detection rate.
 

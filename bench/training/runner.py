@@ -12,7 +12,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import BenchError, data, machine, source, terminal
+from bench import BenchError, data, files, machine, source, terminal
 from bench.evidence import datasets, kept, live, records
 from bench.plan.spec import Run
 from bench.training import lease, loop, noise
@@ -65,13 +65,18 @@ def train_runs(
                 continue
             try:
                 ended = session.train(run, out or run.path, missing_only)
+            except loop.Stopped as stopped:
+                live.write(run, "stopped", reason=str(stopped))
+                print(f"{run.id}: {stopped}", file=sys.stderr)
+                ended = False
             except Exception as error:
-                live.write(run, "failed", reason=str(error))
+                told = files.sentence(error) if isinstance(error, OSError) else None
+                live.write(run, "failed", reason=told or str(error))
                 if not missing_only:
                     raise
-                if not isinstance(error, BenchError):
+                if not (told or isinstance(error, BenchError)):
                     traceback.print_exc()
-                print(f"{run.id}: failed: {error}", file=sys.stderr, flush=True)
+                print(f"{run.id}: failed: {told or error}", file=sys.stderr, flush=True)
                 failed.append(run.id)
                 continue
             if not ended:
@@ -100,8 +105,9 @@ class _Session(contextlib.ExitStack):
     def train(self, run: Run, out: Path, missing_only: bool) -> bool:
         """Whether the run needs nothing more of this process; False where `stop` ended it or the wait for another one."""
         started = _now()
-        dataset = self.load(run.recipe["dataset"])
-        sigma = self._noise(run, len(dataset.train_labels))
+        with _ended_at_once():
+            dataset = self.load(run.recipe["dataset"])
+            sigma = self._noise(run, len(dataset.train_labels))
         checkpoint = Checkpoint(run, sigma, digest=dataset.digest)
         with checkpoint.lock(wait=None if missing_only else self.stop) as mine:
             if not mine:
@@ -112,7 +118,8 @@ class _Session(contextlib.ExitStack):
                 return self._write(run, record, out, checkpoint, "finished before")
             live.write(run, "running", step=0, steps=run.recipe["steps"])
             if not self.has_gpu:
-                self.enter_context(_gpu(self.content["machine"]))
+                with _ended_at_once():
+                    self.enter_context(_gpu(self.content["machine"]))
                 self.has_gpu = True
             watch = _Watch(run)
             try:
@@ -168,6 +175,31 @@ class _Session(contextlib.ExitStack):
         outcome = f"{result['accuracy']:.2f} %" if record["status"] == "completed" else f"diverged, {result['reason']}"
         print(f"{run.id}: {outcome} {how}", flush=True)
         return True
+
+
+@contextlib.contextmanager
+def _ended_at_once():
+    """SIGTERM and Ctrl-C end what stands in here by loop.Stopped, in its middle: reading and calibrating lose nothing."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: handler for number, handler in before.items() if callable(handler)}
+
+    def end(number: int, frame) -> None:
+        before[number](number, frame)
+        raise _Ended
+
+    try:
+        for number in before:
+            signal.signal(number, end)
+        yield
+    except _Ended:
+        raise loop.Stopped("stopped before its first step; the same command begins it") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Ended(BaseException):
+    """No Exception, which readers of foreign files catch, whatever it is."""
 
 
 def _now() -> str:

@@ -1,8 +1,12 @@
 """Datasets: contents, cache, labels, and what damaged ones say."""
 
+import functools
 import hashlib
+import http.server
 import os
 import tarfile
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -244,6 +248,19 @@ def test_an_archive_that_cannot_be_downloaded_gets_a_way_out(tmp_path, monkeypat
     monkeypatch.setattr(imagenette, "URL", "http://127.0.0.1:9/imagenette2-160.tgz")  # nobody listens there
     with pytest.raises(BenchError, match=r"datasets: \{imagenette: \{path: /where/it/is/imagenette2-160\.tgz\}\}"):
         data.load("imagenette", shipped["datasets"]["imagenette"])
+
+
+def test_a_publisher_that_changed_its_archive_is_named(tmp_path, monkeypatch, shipped):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "imagenette2-160.tgz").write_bytes(b"another one")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(imagenette, "URL", f"http://127.0.0.1:{server.server_port}/imagenette2-160.tgz")
+        with pytest.raises(BenchError, match=f"is not the official archive, whose md5 is {imagenette.MD5}: the publisher"):
+            data.load("imagenette", shipped["datasets"]["imagenette"])
+        server.shutdown()
+    assert not list(Path("data").iterdir())
 
 
 @pytest.mark.parametrize(("name", "label"), [("cifar10", "CIFAR-10"), ("imagenette", "ImageNette-160")])

@@ -2,6 +2,7 @@ import copy
 import json
 import math
 import os
+import re
 
 import pytest
 
@@ -33,6 +34,31 @@ def test_truncated_record(tmp_path, quick):
         path.write_text(whole[:length])
         with pytest.raises(BenchError, match="damaged record"):
             records.read(path)
+
+
+@pytest.mark.parametrize("value", [None, True, -1, 1.5, "x", "nan", [], {}, [1], "gone"], ids=repr)
+def test_whatever_one_value_is_there_is_a_sentence_or_a_row(tmp_path, quick, value):
+    """Of a record that was edited by hand, or made by another program: nothing fails later on."""
+    run, path = next(iter(quick.values())), tmp_path / "record.json"
+    records.write(record_of(run, accuracy=70.0), path)
+    whole = json.loads(path.read_text())
+    refused = 0
+    for section in whole:
+        places = [(whole, section), *((section, key) for key in (whole[section] if isinstance(whole[section], dict) else ()))]
+        for inside, key in places:
+            record = copy.deepcopy(whole)
+            container = record if inside is whole else record[inside]
+            container[key] = value
+            if value == "gone":
+                del container[key]
+            path.write_text(json.dumps(record))
+            try:
+                columns.frame([records.read(path)])
+                records.matches(records.read(path), run)
+            except BenchError as error:
+                assert re.match(r".*record\.json: (damaged record \(.+\); delete the file|record format)", str(error))
+                refused += 1
+    assert refused > 20
 
 
 def test_other_format_and_missing_file(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench import RESULTS_VERSION, BenchError, models
-from bench.plan import canonical, families, resolve, spec
+from bench.plan import canonical, families, recipes, resolve, spec
 from bench.training import recipe
 from tests.factory import SMALL_ARCHS
 
@@ -275,7 +275,7 @@ def test_claim_refusals(shipped, change, expected):
 
 
 def test_optimizer_arguments_are_torchs():
-    for name, arguments in resolve.OPTIMIZER_ARGUMENTS.items():
+    for name, arguments in recipes.OPTIMIZER_ARGUMENTS.items():
         assert set(arguments) <= set(inspect.signature(recipe.OPTIMIZERS[name]).parameters)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import multiprocessing
 import os
 import random
@@ -204,8 +205,8 @@ def test_stop_after_ends_with_75_and_goes_on(user):
 def test_signals_save_a_checkpoint(user, number, code):
     run, folder, start = user
     process = start()
-    cache = folder / "data/cache"
-    while not (cache.exists() and list(cache.glob("*.pt"))):  # the data are loaded: training is about to begin
+    said = folder / f"results/live/{run.id}.json"
+    while not (said.exists() and json.loads(said.read_text())["step"]):  # it trains
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(number)
@@ -213,3 +214,28 @@ def test_signals_save_a_checkpoint(user, number, code):
     assert process.returncode == code
     assert len(list((folder / "results/checkpoints").glob("*.pt"))) == 1
     assert not (folder / run.path).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_signals_are_answered_while_it_calibrates(user, number, code):
+    """A calibration that takes a minute: it is ended in its middle, and nothing half-written is left."""
+    run, folder, _ = user
+    program = (
+        "import sys, time; from pathlib import Path; from bench.__main__ import main; from bench.training import runner; "
+    )
+    program += "runner.noise_of = lambda *_: Path('calibrating').touch() or time.sleep(60); sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "train", run.id], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (folder / "calibrating").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    asked = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert time.monotonic() - asked < 30
+    assert process.returncode == code
+    assert errors == f"{run.id}: stopped before its first step; the same command begins it\n"
+    assert not list(folder.rglob("*.partial"))

@@ -55,7 +55,8 @@ def test_record(tiny, tmp_path):
     assert record["privacy"]["epsilon_pld"] < record["privacy"]["epsilon_rdp"]
     assert record["curve"][-1]["epsilon_rdp"] == pytest.approx(record["privacy"]["epsilon_rdp"], rel=1e-5)  # six digits
     assert [row["block"] for row in record["scale_mixing"]] == ["res1", "res2"]
-    records.write(record | {"provenance": {}}, tmp_path / "record.json")
+    provenance = {"commit": "unknown", "source_digest": "0", "dirty": True}
+    records.write(record | {"provenance": provenance}, tmp_path / "record.json")
     assert records.matches(records.read(tmp_path / "record.json"), run)
 
 

@@ -55,8 +55,11 @@ def selected() -> list[str]:
         return [
             name for name, study in STUDIES.items() if GPU or study.without_gpu == "run"
         ]
-    asked = config["studies"]
-    names = asked.split(",") if isinstance(asked, str) else list(asked)
+    names = configuration.names_asked(config["studies"])
+    if not names:
+        raise WorkflowError(
+            f"--config studies=: no study is named; known: {', '.join(STUDIES)}"
+        )
     for name in names:
         if name not in STUDIES:
             raise WorkflowError(

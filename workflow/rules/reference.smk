@@ -19,4 +19,4 @@ rule verify:
         reference=sources("results/reference/runs.csv"),
     shell:
         "(python -m bench summarise &&"
-        " python -m bench compare results/runs.csv {params.reference} --study quick) 2>&1 | tee {log}"
+        " python -m bench compare results/runs.csv {params.reference:q} --study quick) 2>&1 | tee {log}"

@@ -17,4 +17,4 @@ rule speed:
         partial="results/speed.partial.csv",
     shell:
         "CUBLAS_WORKSPACE_CONFIG=:4096:8 python -m pytest {params.tests:q} -p no:cacheprovider --csv {params.partial}"
-        " --threads {threads} > {log} 2>&1 && mv {params.partial} {output}"
+        " --threads {threads} > {log:q} 2>&1 && mv {params.partial} {output:q}"

@@ -12,7 +12,7 @@ tests hold the exact Gaussian there. Where a grid cannot be halved further, PLD 
 """
 
 from bench.dp.accounting.bounds import ACCOUNTANTS, epsilon_pld, epsilon_rdp, epsilon_replace_one, ledger
-from bench.dp.accounting.calibration import SIGMA_TOLERANCE, calibrate
+from bench.dp.accounting.calibration import SIGMA_TOLERANCE, calibrate, reach
 from bench.dp.accounting.domain import Beyond, word_on_delta
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "epsilon_rdp",
     "epsilon_replace_one",
     "ledger",
+    "reach",
     "word_on_delta",
 ]

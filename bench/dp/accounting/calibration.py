@@ -26,30 +26,64 @@ def calibrate(epsilon: float, sample_rate: float, steps: int, delta: float, acco
         raise BenchError(f"epsilon {epsilon:g}: a number above 0, or .inf, is expected")
     if accountant not in ACCOUNTANTS:
         raise BenchError(f"accountant {accountant!r} is not known; take one of {', '.join(ACCOUNTANTS)}")
-    domain.check(accountant, LEAST, sample_rate, steps, delta)
     if steps == 0:
         raise BenchError(f"epsilon {epsilon:g}: no step, so that no noise is needed; take at least one step")
+    domain.check(accountant, LEAST, sample_rate, steps, delta)
 
     def excess_of(spent: Callable) -> Callable[[float], float]:
         """Whether, and by how many nats of its logarithm, the budget is exceeded at a logarithm of the noise multiplier."""
         return lambda log_sigma: math.log(max(spent(math.exp(log_sigma), sample_rate, steps, delta), 1e-15) / epsilon)
 
-    taken = f"{steps:,} step{'s' * (steps != 1)} at rate {sample_rate:g}"
-    where = f"epsilon {epsilon:g} (accountant: {accountant}, delta {delta:g}, {taken})"
     excess = excess_of(ACCOUNTANTS[accountant])
     low, high = _bracket(excess, excess_of(ACCOUNTANTS["rdp"]) if accountant == "pld" else None)
     if high is None:
-        raise BenchError(
-            f"{where}: out of reach, noise multipliers end at {MOST:,.0f}; {_way_out(accountant, epsilon, delta)}"
-        )
+        raise _out_of_reach(epsilon, sample_rate, steps, delta, accountant)
     if low is None:
-        raise BenchError(
-            f"{where}: met with hardly any noise, below {LEAST:g}; use epsilon .inf, a smaller one or more steps"
-        )
+        raise _hardly_any(epsilon, sample_rate, steps, delta, accountant)
     sigma, step = math.exp(brentq(excess, low, high, xtol=SIGMA_TOLERANCE / 4)), SIGMA_TOLERANCE / 4
     while ACCOUNTANTS[accountant](sigma, sample_rate, steps, delta) > epsilon:
         sigma, step = sigma * (1 + step), 2 * step
     return sigma
+
+
+def reach(epsilon: float, sample_rate: float, steps: int, delta: float, accountant: str) -> None:
+    """BenchError where `calibrate` would find no noise multiplier, in the same words; milliseconds, seldom a second."""
+    if epsilon == math.inf:
+        return
+    budget = epsilon, sample_rate, steps, delta, accountant
+    for sigma in (LEAST, MOST):
+        domain.check(accountant, sigma, sample_rate, steps, delta)
+    at = {(name, sigma): None for name in ACCOUNTANTS for sigma in (LEAST, MOST)}
+
+    def spent(name: str, sigma: float) -> float:
+        if at[name, sigma] is None:
+            at[name, sigma] = ACCOUNTANTS[name](sigma, sample_rate, steps, delta)
+        return at[name, sigma]
+
+    # by RDP both are larger, so that PLD is asked where RDP leaves it open
+    if spent("rdp", MOST) > epsilon and (accountant == "rdp" or spent("pld", MOST) > epsilon):
+        raise _out_of_reach(*budget)
+    close = accountant == "pld" and epsilon > spent("rdp", LEAST) / 2
+    if spent("rdp", LEAST) <= epsilon or (close and spent("pld", LEAST) <= epsilon):
+        raise _hardly_any(*budget)
+
+
+def _where(epsilon: float, sample_rate: float, steps: int, delta: float, accountant: str) -> str:
+    taken = f"{steps:,} step{'s' * (steps != 1)} at rate {sample_rate:g}"
+    return f"epsilon {epsilon:g} (accountant: {accountant}, delta {delta:g}, {taken})"
+
+
+def _out_of_reach(*budget) -> BenchError:
+    epsilon, _, _, delta, accountant = budget
+    return BenchError(
+        f"{_where(*budget)}: out of reach, noise multipliers end at {MOST:,.0f}; {_way_out(accountant, epsilon, delta)}"
+    )
+
+
+def _hardly_any(*budget) -> BenchError:
+    return BenchError(
+        f"{_where(*budget)}: met with hardly any noise, below {LEAST:g}; use epsilon .inf, a smaller one or more steps"
+    )
 
 
 def _bracket(excess: Callable, guide: Callable | None) -> tuple[float | None, float | None]:
