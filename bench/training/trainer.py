@@ -53,7 +53,7 @@ class Trainer:
         self.dataset = dataset.to(self.device)
         self.train_size, shape = len(dataset.train_labels), tuple(dataset.train_images.shape[1:])
         self.rate = recipe.sample_rate(run.recipe, self.train_size)
-        self.network = models.build(run.model, shape[0], dataset.classes, generator(run.seed, "weights"))
+        self.network = self._network(shape[0])
         if self.private:
             admit(self.network, shape)
         self.network.to(self.device)
@@ -79,6 +79,9 @@ class Trainer:
         self.seconds, self.curve = 0.0, []
         self.meter = Meter(self.device)
         self.correct = None  # at the last evaluation, bool (N,): which test images were right
+
+    def _network(self, channels: int) -> torch.nn.Module:
+        return models.build(self.run.model, channels, self.dataset.classes, generator(self.run.seed, "weights"))
 
     def _first_physical_batch(self, images: int | str) -> int:
         """Samples in memory at once, to begin with, where `machine.physical_batch` is `images`."""
