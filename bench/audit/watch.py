@@ -20,7 +20,7 @@ from bench.training import loop
 from bench.training.checkpoint import Checkpoint
 from bench.training.trainer import Trainer
 
-RELEASES = 128  # samples whose gradients are in memory at once
+AT_ONCE = 128  # samples whose gradients are in memory at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,13 +104,15 @@ class Witness:
         def loss(weights, image, label):
             return cross_entropy(functional_call(self.network, weights, (image[None],)), label[None])
 
-        total = torch.zeros(sum(p.numel() for p in parameters.values()), dtype=torch.float64)
+        totals = {name: torch.zeros_like(p) for name, p in parameters.items()}
         labels = self.game.dataset.train_labels
-        for part in samples.split(RELEASES):
-            each = vmap(grad(loss), (None, 0, 0))(parameters, self.images[part], labels[part])
-            gradients = torch.cat([each[name].reshape(len(part), -1) for name in parameters], 1)
-            total += (self.clip_norm / gradients.norm(dim=1)).clamp(max=1) @ gradients
-        return total
+        for part in samples.split(AT_ONCE):
+            gradients = vmap(grad(loss), (None, 0, 0))(parameters, self.images[part], labels[part])
+            norms = sum(g.reshape(len(part), -1).square().sum(1) for g in gradients.values()).sqrt()
+            factors = (self.clip_norm / norms).clamp(max=1)
+            for name, g in gradients.items():
+                totals[name] += torch.tensordot(factors, g, 1)
+        return torch.cat([total.flatten() for total in totals.values()])
 
     def seen(self, record: dict) -> Seen:
         parts = dict(zip(("residuals", "sums", "scores", "drawn"), map(np.stack, zip(*self.steps, strict=True)), strict=True))

@@ -241,6 +241,27 @@ verb(
     option("--out", type=PATH, default=Path("report/report.html"), show_default=True),
 )
 verb(
+    "Look up",
+    "audit",
+    "Does the code keep what its records claim? A small network is trained with 2,000 canaries, a coin deciding each, and "
+    "what the steps release is tested: noise, clipped sums, batches, epsilon. Prints what is claimed and what was seen, and "
+    "writes it as a table; exit code 1 if a claim is refused. Of a hundred honest games, at most one alarms.",
+    option("--seeds", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Games of each engine."),
+    option(
+        "--sabotage",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Games of each engine under each sabotage, which must alarm.",
+    ),
+    option("--engine", type=click.Choice(["fast", "opacus"]), help="Only this one."),
+    option("--cores", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Games at a time."),
+    option("--out", type=PATH, default=Path("results/audit.csv"), show_default=True),
+    short="Does the code keep what its records claim?",
+    does="audit.command.run",
+)
+verb(
     "Results",
     "promote",
     "Take finished runs into results/reference; refuses those of uncommitted sources.",
