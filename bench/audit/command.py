@@ -15,11 +15,10 @@ from bench.evidence import records, tables
 def run(config: Path, seeds: int, sabotage: int, engine: str | None, cores: int, out: Path) -> int:
     """Audits honest engines over `seeds` seeds and each sabotage over `sabotage`; 1 where one alarms or is missed.
 
-    Games have no part in `config`: what they audit is the code. Honest games have seeds of their own for each engine.
+    Games have no part in `config`: what they audit is the code.
     """
     engines = [engine] if engine else list(ENGINES)
-    honest = itertools.product(engines, [HONEST], range(seeds))
-    games = [(name, case, seed + index // seeds * seeds) for index, (name, case, seed) in enumerate(honest)]
+    games = [(name, HONEST, seed) for name in engines for seed in _honest_seeds(name, seeds)]
     games += itertools.product(engines, SABOTAGES, range(sabotage))
     found = _play(games, cores)
     for one in (one for one in found if seeds == 1 and one.case == HONEST):
@@ -31,6 +30,12 @@ def run(config: Path, seeds: int, sabotage: int, engine: str | None, cores: int,
     for row in bad.to_dict("records"):
         print(f"{row['engine']}, {row['case']}: {row['verdict']} ({row['alarms']} alarms in {row['seeds']} games)")
     return 1 if len(bad) else 0
+
+
+def _honest_seeds(engine: str, seeds: int) -> range:
+    """Others for every engine: the noise of a seed is the same in all of them."""
+    first = list(ENGINES).index(engine) * seeds
+    return range(first, first + seeds)
 
 
 def _play(games: list[tuple[str, str, int]], cores: int) -> list[Audit]:

@@ -147,9 +147,9 @@ def epsilon_of(noise_multiplier: float, sample_rate: float, steps: int, delta: f
 
 
 def _two_sided(squares: float, freedom: int) -> float:
-    """Of a sum of squares that is chi-square if the claim is true."""
-    return min(1.0, 2 * min(stats.chi2.cdf(squares, freedom), stats.chi2.sf(squares, freedom)))
+    """Of a sum of squares that is chi-square if the claim is true; NaN of NaN, which alarms."""
+    return _of_several(np.minimum(stats.chi2.cdf(squares, freedom), stats.chi2.sf(squares, freedom)), 2)
 
 
 def _of_several(p: float, tests: int) -> float:
-    return min(1.0, p * tests)
+    return float(np.minimum(1.0, p * tests))  # Python's min would make 1 of NaN

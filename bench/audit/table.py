@@ -89,4 +89,4 @@ def details(audit: Audit) -> list[str]:
         word = "ok" if finding.p >= level else ALARM
         made.append(f"{finding.name:<32}{finding.claimed:>10.4f}{finding.audited:>10.4f}{finding.p:>12.2g}  {word}")
     bounds = ", ".join(f"{value:.2f} ({name})" for name, value in audit.epsilons.items())
-    return [*made, f"epsilon {audit.epsilon:.2f} is claimed; at least {bounds}"]
+    return [*made, f"epsilon {audit.epsilon:.2f} is claimed; lower bounds at 95 %:", f"    {bounds}"]
