@@ -93,8 +93,8 @@ verb(
     "Everyday",
     "run",
     "Train what is missing of the studies, then write tables and report; a second time it does nothing.\n\n"
-    "TARGET is a study, or `partial` (tables and report from what exists), `reference`, `verify` or `speed`; without one, "
-    "all studies that this machine can run. Behind `--` stand options of Snakemake, which does the work: "
+    "TARGET is a study, or `partial` (tables and report from what exists), `reference`, `verify`, `audit` or `speed`; "
+    "without one, all studies that this machine can run. Behind `--` stand options of Snakemake, which does the work: "
     "`run quick -- --retries 20`, `run -- --dry-run`, `run -- --unlock`. What Snakemake says goes to "
     "results/logs/snakemake.log.\n\n"
     "Ctrl-C and SIGTERM let the runs save their state and end with exit code 130 and 75; the same command then goes on.",
