@@ -3,9 +3,9 @@
 import contextlib
 from dataclasses import dataclass
 
-from bench.audit import bounds, game, statistics, watch
+from bench.audit import bounds, direct, game, watch
+from bench.audit.direct import FALSE_ALARMS, Finding
 from bench.audit.sabotage import SABOTAGES
-from bench.audit.statistics import FALSE_ALARMS, Finding
 
 HONEST = "honest"
 
@@ -41,6 +41,6 @@ def audit(engine: str, case: str, seed: int) -> Audit:
         case=case,
         seed=seed,
         epsilon=seen.privacy["epsilon_pld"],
-        findings=[*statistics.direct(seen), judged],
+        findings=[*direct.findings(seen), judged],
         epsilons=epsilons,
     )

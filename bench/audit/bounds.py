@@ -14,7 +14,7 @@ from scipy import special, stats
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
-from bench.audit.statistics import Finding
+from bench.audit.direct import Finding
 from bench.audit.watch import Seen
 
 CONFIDENCE = 0.95

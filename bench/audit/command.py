@@ -18,7 +18,7 @@ def run(config: Path, seeds: int, sabotage: int, engine: str | None, cores: int,
     Games have no part in `config`: what they audit is the code.
     """
     engines = [engine] if engine else list(ENGINES)
-    games = [(name, HONEST, seed) for name in engines for seed in _honest_seeds(name, seeds)]
+    games = [(name, HONEST, seed) for name in engines for seed in honest_seeds(name, seeds)]
     games += itertools.product(engines, SABOTAGES, range(sabotage))
     found = _play(games, cores)
     for one in (one for one in found if seeds == 1 and one.case == HONEST):
@@ -32,7 +32,7 @@ def run(config: Path, seeds: int, sabotage: int, engine: str | None, cores: int,
     return 1 if len(bad) else 0
 
 
-def _honest_seeds(engine: str, seeds: int) -> range:
+def honest_seeds(engine: str, seeds: int) -> range:
     """Others for every engine: the noise of a seed is the same in all of them."""
     first = list(ENGINES).index(engine) * seeds
     return range(first, first + seeds)

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from bench.audit.audit import HONEST, Audit
-from bench.audit.statistics import FALSE_ALARMS, Finding
+from bench.audit.direct import FALSE_ALARMS, Finding
 
 CAUGHT, MISSED, PASSED, ALARM = "caught", "missed", "passed", "alarm"
 BAD = (MISSED, ALARM)

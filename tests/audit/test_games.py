@@ -7,6 +7,7 @@ import torch
 
 from bench.audit import game, table
 from bench.audit.audit import HONEST, Audit, audit
+from bench.audit.command import honest_seeds
 from bench.audit.sabotage import SABOTAGES
 from bench.dp.gradients import ENGINES
 
@@ -62,7 +63,7 @@ def test_a_sabotage_alarms_in_every_seed(case, seed):
 @pytest.mark.long
 @pytest.mark.parametrize("engine", ENGINES)
 def test_of_a_hundred_honest_games_one_alarms_at_most(engine):
-    alarmed = [seed for seed in range(100) if audit(engine, HONEST, seed).alarms]
+    alarmed = [seed for seed in honest_seeds(engine, 100) if audit(engine, HONEST, seed).alarms]
     assert len(alarmed) <= 1, alarmed
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.audit import bounds, statistics
+from bench.audit import bounds, direct
 from bench.audit.watch import Seen
 
 STEPS, SAMPLES, CANARIES, SIGMA, RATE, CLIP_NORM = 20, 500, 400, 1.2, 0.3, 2.0
 TENSORS = {"a.weight": slice(0, 300), "a.bias": slice(300, 310), "gain": slice(310, 311), "b.weight": slice(311, 611)}
 PRIVACY = {
     "noise_multiplier": SIGMA, "clip_norm": CLIP_NORM, "sample_rate": RATE, "delta": 1e-5, "mu": 9.0,
-    "epsilon_pld": statistics.epsilon_of(SIGMA, RATE, STEPS, 1e-5),
+    "epsilon_pld": direct.epsilon_of(SIGMA, RATE, STEPS, 1e-5),
 }  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def made_up(seed: int) -> Seen:
 
 
 def alarms(seen: Seen, level=1e-4) -> set[str]:
-    return {finding.name for finding in statistics.direct(seen) if not finding.p >= level}
+    return {finding.name for finding in direct.findings(seen) if not finding.p >= level}
 
 
 def test_p_values_of_true_claims_are_uniform_or_larger():
@@ -38,7 +38,7 @@ def test_p_values_of_true_claims_are_uniform_or_larger():
 
     The shift of present canaries is one-sided, and what is the smallest of several is Bonferroni's: both may only be large.
     """
-    games = [statistics.direct(made_up(seed)) for seed in range(300)]
+    games = [direct.findings(made_up(seed)) for seed in range(300)]
     for findings in zip(*games, strict=True):
         p = [finding.p for finding in findings]
         assert stats.kstest(p, "uniform", alternative="greater").pvalue > 1e-5, findings[0].name
@@ -114,7 +114,7 @@ def test_every_test_sees_what_it_is_there_for(change, expected):
 
 def test_mean_and_judge_of_a_game():
     seen = made_up(3)
-    found = {finding.name: finding for finding in statistics.direct(seen)}
+    found = {finding.name: finding for finding in direct.findings(seen)}
     drawn = seen.drawn[:, -CANARIES:] & seen.present
     assert found["shift of present canaries"].audited == pytest.approx(seen.scores[drawn].mean())
     assert found["sampling rate"].audited == pytest.approx(seen.drawn.mean())

@@ -31,7 +31,7 @@ class Finding:
     p: float
 
 
-def direct(seen: Seen) -> list[Finding]:
+def findings(seen: Seen) -> list[Finding]:
     """All direct tests of a game."""
     std = seen.privacy["noise_multiplier"] * seen.privacy["clip_norm"]
     noise = seen.residuals / std  # (T, d): standard normal where the claims are true
