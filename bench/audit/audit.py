@@ -20,6 +20,7 @@ class Audit:
     epsilon: float
     findings: list[Finding]
     epsilons: dict[str, float]
+    device: str = "cpu"
 
     @property
     def alarms(self) -> list[Finding]:
@@ -31,10 +32,10 @@ class Audit:
         return next(finding for finding in self.findings if finding.name == name)
 
 
-def audit(engine: str, case: str, seed: int) -> Audit:
-    """Plays the game of `seed` with `engine`, honestly or under the sabotage `case`."""
+def audit(engine: str, case: str, seed: int, device: str = "cpu") -> Audit:
+    """Plays the game of `seed` with `engine` on `device`, honestly or under the sabotage `case`."""
     with SABOTAGES[case]() if case != HONEST else contextlib.nullcontext():
-        seen = watch.play(game.make(seed), engine)
+        seen = watch.play(game.make(seed), engine, device)
     judged, epsilons = bounds.bounds(seen)
     return Audit(
         engine=engine,
@@ -43,4 +44,5 @@ def audit(engine: str, case: str, seed: int) -> Audit:
         epsilon=seen.privacy["epsilon_pld"],
         findings=[*direct.findings(seen), judged],
         epsilons=epsilons,
+        device=device,
     )

@@ -12,7 +12,7 @@ from bench.dp.gradients import ENGINES
 from bench.evidence import records, tables
 
 
-def run(config: Path, seeds: int, sabotage: int, engine: str | None, cores: int, out: Path) -> int:
+def run(config: Path, seeds: int, sabotage: int, engine: str | None, device: str, cores: int, out: Path) -> int:
     """Audits honest engines over `seeds` seeds and each sabotage over `sabotage`; 1 where one alarms or is missed.
 
     Games have no part in `config`: what they audit is the code.
@@ -20,7 +20,7 @@ def run(config: Path, seeds: int, sabotage: int, engine: str | None, cores: int,
     engines = [engine] if engine else list(ENGINES)
     games = [(name, HONEST, seed) for name in engines for seed in honest_seeds(name, seeds)]
     games += itertools.product(engines, SABOTAGES, range(sabotage))
-    found = _play(games, cores)
+    found = _play([(*game, device) for game in games], cores)
     for one in (one for one in found if seeds == 1 and one.case == HONEST):
         print(*table.details(one), "", sep="\n")
     made = table.table(found)
@@ -38,7 +38,7 @@ def honest_seeds(engine: str, seeds: int) -> range:
     return range(first, first + seeds)
 
 
-def _play(games: list[tuple[str, str, int]], cores: int) -> list[Audit]:
+def _play(games: list[tuple[str, str, int, str]], cores: int) -> list[Audit]:
     if cores == 1:
         return [audit(*game) for game in games]
     # spawned, since a process that has started torch's threads cannot be forked

@@ -22,7 +22,7 @@ INNER = 8  # size of the other images, a corner of the first channel
 RATE, STEPS, VIEWS, CLIP_NORM, DELTA = 0.25, 20, 2, 1.0, 1e-5
 BRIGHT = 100.0  # so much longer is a canary's gradient in its own column than anywhere else
 # Physical batches smaller than logical ones, so that accumulation is audited, too.
-MACHINE = {"device": "cpu", "physical_batch": 500, "threads": 1, "checkpoint_minutes": 60, "runs_per_gpu": 1}
+MACHINE = {"physical_batch": 500, "threads": 1, "checkpoint_minutes": 60, "runs_per_gpu": 1}
 
 
 class Network(nn.Module):

@@ -12,7 +12,7 @@ from bench.audit.direct import FALSE_ALARMS, Finding
 CAUGHT, MISSED, PASSED, ALARM = "caught", "missed", "passed", "alarm"
 BAD = (MISSED, ALARM)
 COLUMNS = (
-    "engine", "case", "seeds", "alarms", "verdict", "test", "claimed", "audited",
+    "engine", "device", "case", "seeds", "alarms", "verdict", "test", "claimed", "audited",
     "noise", "shift", "epsilon", "epsilon_counted", "epsilon_mu_gdp", "epsilon_steinke", "epsilon_clopper_pearson",
 )  # fmt: skip
 
@@ -33,7 +33,7 @@ def table(audits: list[Audit]) -> pd.DataFrame:
 def _row(engine: str, case: str, group: list[Audit]) -> dict:
     alarms = sum(bool(audit.alarms) for audit in group)
     test = _telling(group)
-    row = {"engine": engine, "case": case, "seeds": len(group), "alarms": alarms}
+    row = {"engine": engine, "device": group[0].device, "case": case, "seeds": len(group), "alarms": alarms}
     row |= {"verdict": verdict(case, alarms, len(group)), "test": test}
     row |= {key: fmean(getattr(finding, key) for finding in _all(group, test)) for key in ("claimed", "audited")}
     for key, name in (("noise", "noise"), ("shift", "shift of present canaries"), ("epsilon_counted", "epsilon, counted")):

@@ -44,13 +44,13 @@ class Watched(Trainer):
         super().__init__(*arguments)
 
     def _network(self, channels: int) -> nn.Module:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.run.seed)
             return games.Network()
 
     def _views(self, part: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
         views = super()._views(part, draws).repeat(1, self.run.setting("views"), 1, 1, 1)
-        views[self.game.absent[part]] = torch.nan  # zeroed out
+        views[self.game.absent.to(part.device)[part]] = torch.nan  # zeroed out
         return views
 
     def _accumulate(self, batch: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
@@ -78,7 +78,7 @@ class Witness:
         self.directions = self._directions()
 
     def after(self, parameters: list[nn.Parameter]) -> None:
-        released = [self.batch_size * p.grad.double() for p in parameters]
+        released = [self.batch_size * p.grad.cpu().double() for p in parameters]
         columns = released[-1][:, games.SIZE**2 :][:, : games.CANARIES]  # of the layer that reads all pixels
         scores = (columns * self.directions).sum(0) / self.clip_norm
         flat = torch.cat([gradient.flatten() for gradient in released])
@@ -123,9 +123,12 @@ class Witness:
         return Seen(**parts, present=self.game.present.numpy(), tensors=tensors, privacy=record["privacy"])
 
 
-def play(game: Game, engine: str) -> Seen:
-    """Trains the game to its end by `bench.training.loop`, in two parts with a checkpoint between them."""
-    witness, machine = Witness(game), games.MACHINE | {"engine": engine}
+def play(game: Game, engine: str, device: str = "cpu") -> Seen:
+    """Trains the game to its end by `bench.training.loop`, in two parts with a checkpoint between them.
+
+    The auditor computes on the CPU, whatever `device` trains.
+    """
+    witness, machine = Witness(game), games.MACHINE | {"engine": engine, "device": device}
 
     def make(*arguments) -> Trainer:
         return Watched(game, witness, *arguments)

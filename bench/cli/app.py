@@ -256,6 +256,7 @@ verb(
         help="Games of each engine under each sabotage, which must alarm.",
     ),
     option("--engine", type=click.Choice(["fast", "opacus"]), help="Only this one."),
+    option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What trains."),
     option("--cores", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Games at a time."),
     option("--out", type=PATH, default=Path("results/audit.csv"), show_default=True),
     short="Does the code keep what its records claim?",

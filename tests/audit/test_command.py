@@ -20,7 +20,7 @@ def folder(tmp_path, monkeypatch):
 def play(monkeypatch, p):
     asked = []
 
-    def pretend(engine, case, seed):
+    def pretend(engine, case, seed, device):
         asked.append((engine, case, seed))
         return made_up(case, p(case), seed)
 

@@ -53,6 +53,13 @@ def test_a_sabotage_ends_with_its_context():
     assert again == played("fast", HONEST, 1)
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.parametrize("case", [HONEST, "noise x 0.9", "clip norm x 1.1", "same noise at every step"])
+def test_audits_on_a_gpu(case):
+    assert bool(audit("fast", case, 1, "cuda").alarms) == (case != HONEST)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("case", SABOTAGES)
