@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.audit import bounds, direct, game, watch
 from bench.audit.direct import FALSE_ALARMS, Finding
-from bench.audit.sabotage import SABOTAGES
+from bench.audit.sabotage import sabotaged
 
 HONEST = "honest"
 
@@ -34,7 +34,7 @@ class Audit:
 
 def audit(engine: str, case: str, seed: int, device: str = "cpu") -> Audit:
     """Plays the game of `seed` with `engine` on `device`, honestly or under the sabotage `case`."""
-    with SABOTAGES[case]() if case != HONEST else contextlib.nullcontext():
+    with sabotaged(case) if case != HONEST else contextlib.nullcontext():
         seen = watch.play(game.make(seed), engine, device)
     judged, epsilons = bounds.bounds(seen)
     return Audit(

@@ -91,7 +91,7 @@ def make(seed: int, epsilon: float = 8.0) -> Game:
     model = Model(family="audit", options={}, activation="mish", norm=Norm(kind="group", groups=2), sites={}, stages=())
     run = Run(
         recipe_name="audit", arch="audit", variant="honest", epsilon=epsilon, seed=seed, recipe=recipe,
-        dataset={"name": "audit", "label": "Audit"}, model=model,
+        dataset={"name": "audit", "label": "Audit", "image_size": SIZE}, model=model,
     )  # fmt: skip
     return Game(
         run=run,

@@ -89,14 +89,13 @@ def views_clipped_one_by_one():
 
 def scaling_by_the_batch():
     """The step is divided by the number of samples that came, not by the one that was expected."""
-    real = Optimizer.scale_grad
+    real = Optimizer.finish_step
 
-    def scale_grad(self):
-        expected, self.expected_batch_size = self.expected_batch_size, max(1, _in_batch(self))
-        real(self)
-        self.expected_batch_size = expected
+    def finish_step(self, step):
+        with patch.object(self, "expected_batch_size", max(1, _in_batch(self))):
+            real(self, step)
 
-    return patch.object(Optimizer, "scale_grad", scale_grad)
+    return patch.object(Optimizer, "finish_step", finish_step)
 
 
 def fixed_batches():
@@ -157,3 +156,13 @@ SABOTAGES: dict[str, Callable] = {
     "shuffled epochs": shuffled_epochs,
     "steps before a resume forgotten": steps_before_a_resume_forgotten,
 }
+
+
+@contextlib.contextmanager
+def sabotaged(case: str) -> Iterator[None]:
+    """Within, the shipped code has the fault `case`.
+
+    Admission, which refuses some of them before any step, is out of the way: the audit has to see them by itself.
+    """
+    with patch.object(trainer, "admit", lambda *what: None), SABOTAGES[case]():
+        yield

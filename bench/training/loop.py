@@ -48,13 +48,13 @@ def train(
     watch: Callable[[Progress], None] = lambda _: None,
     checkpoint: Checkpoint | None = None,
     stop: Callable[[], bool] = lambda: False,
-    make: Callable[..., Trainer] = Trainer,
+    make: Callable[..., Trainer] = Trainer,  # an audit gives one that is watched
 ) -> dict:
     """Trains `run` and returns its record, provenance aside. One whose weights or test loss become inf or NaN has diverged.
 
     With a checkpoint the run goes on where it was stopped and ends in the same numbers (on a CPU; on a GPU up to kernels
     that add in varying order). It saves its state every `checkpoint_minutes`, and when `stop()`, asked after every step,
-    says so: then Stopped is raised. An audit has the steps made by a trainer of its own, which `make` gives.
+    says so: then Stopped is raised.
     """
     trainer = make(run, dataset, noise_multiplier, machine)
     if checkpoint and (state := checkpoint.load()):

@@ -80,9 +80,6 @@ class Trainer:
         self.meter = Meter(self.device)
         self.correct = None  # at the last evaluation, bool (N,): which test images were right
 
-    def _network(self, channels: int) -> torch.nn.Module:
-        return models.build(self.run.model, channels, self.dataset.classes, generator(self.run.seed, "weights"))
-
     def _first_physical_batch(self, images: int | str) -> int:
         """Samples in memory at once, to begin with, where `machine.physical_batch` is `images`."""
         if self.run.model.mixes_samples:
@@ -143,6 +140,9 @@ class Trainer:
         else:
             views = augment.apply(self.dataset.train_images, part, draws, self.run.setting("padding"))
         return self.dataset.normalise(views)
+
+    def _network(self, channels: int) -> torch.nn.Module:
+        return models.build(self.run.model, channels, self.dataset.classes, generator(self.run.seed, "weights"))
 
     def evaluate(self) -> dict:
         """A point of the curve, by the averaged weights where the recipe has them."""
