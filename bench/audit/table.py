@@ -66,9 +66,9 @@ def lines(found: pd.DataFrame) -> list[str]:
     """The table within 80 columns."""
     made = []
     for engine, rows in found.groupby("engine", sort=False):
-        made += ["", f"engine {engine}", f"{'case':<32}{'clearest test':<27}{'claimed':>8}{'seen':>8}"]
+        made += ["", f"engine {engine}", f"{'case':<32}{'clearest test':<26}{'claimed':>10}{'seen':>10}"]
         for row in rows.to_dict("records"):
-            made.append(f"{row['case']:<32}{row['test']:<27}{row['claimed']:>8.4g}{row['audited']:>8.4g}")
+            made.append(f"{row['case']:<32}{row['test']:<26}{row['claimed']:>10.4g}{row['audited']:>10.4g}")
             made.append(f"    {row['verdict']}, {row['alarms']} of {row['seeds']}; {_epsilons(row)}")
     return made[1:]
 
