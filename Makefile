@@ -1,9 +1,9 @@
-# `make` sets up and runs everything that this machine can; `make test` runs the test suite.
+# `make` sets up and runs everything that this machine can; `make test` runs the test suite, `make test-long` the rest of it.
 PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 
-.PHONY: all setup test lint format clean
+.PHONY: all setup test test-long lint format clean
 
 all: setup
 	$(BIN)/python -m bench run --cores $(CORES) $(TARGET)
@@ -21,6 +21,10 @@ setup: .venv/installed
 
 test: setup
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+# What takes too long for every change: many seeds, many mutations.
+test-long: setup
+	$(BIN)/python -m pytest -n auto -m long $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@
 #   snakemake --cores all --config studies=quick,pocket
 #   snakemake --cores 1 partial                  tables and report from the records that exist, training nothing
 #   snakemake --cores 1 reference                the committed tables and report again, from the committed records
+#   snakemake --cores all audit                  does the code keep the privacy that its records claim?
 #   snakemake --cores all verify                 does study quick, run here, agree with the committed results?
 from snakemake.utils import min_version
 
@@ -16,6 +17,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/speed.smk"
+include: "workflow/rules/audit.smk"
 include: "workflow/rules/reference.smk"
 
 

@@ -479,3 +479,9 @@ def test_conda_environments_name_the_pinned_versions():
                 name, _, version = requirement.replace("==", "=").partition("=")
                 if name not in ("python", "pip"):
                     assert pins[renamed.get(name, name)].startswith(version), f"{path.name}: {requirement}"
+
+
+def test_the_audit_is_asked_for_by_name(shipped, tmp_path):
+    write(tiny(shipped), tmp_path)
+    assert planned(tmp_path, "audit") == {"audit": 1}
+    assert "audit" not in planned(tmp_path)

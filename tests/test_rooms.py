@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "terminal": set(),
     "training": {"plan", "files", "source", "machine", "layers", "data", "models", "dp", "evidence", "terminal"},
     "report": {"plan", "evidence"},
+    "audit": {"plan", "layers", "data", "dp", "training", "evidence"},
     "speed": {"plan", "machine", "layers", "data", "models", "dp", "training"},
     "commands": {"plan", "machine", "data", "models", "dp", "training", "evidence", "report", "terminal"},
     "cli": {"plan", "machine", "evidence", "commands", "terminal"},

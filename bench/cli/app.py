@@ -93,8 +93,8 @@ verb(
     "Everyday",
     "run",
     "Train what is missing of the studies, then write tables and report; a second time it does nothing.\n\n"
-    "TARGET is a study, or `partial` (tables and report from what exists), `reference`, `verify` or `speed`; without one, "
-    "all studies that this machine can run. Behind `--` stand options of Snakemake, which does the work: "
+    "TARGET is a study, or `partial` (tables and report from what exists), `reference`, `verify`, `audit` or `speed`; "
+    "without one, all studies that this machine can run. Behind `--` stand options of Snakemake, which does the work: "
     "`run quick -- --retries 20`, `run -- --dry-run`, `run -- --unlock`. What Snakemake says goes to "
     "results/logs/snakemake.log.\n\n"
     "Ctrl-C and SIGTERM let the runs save their state and end with exit code 130 and 75; the same command then goes on.",
@@ -256,6 +256,28 @@ verb(
     "report",
     "Write the report from the tables and records.",
     option("--out", type=PATH, default=Path("report/report.html"), show_default=True),
+)
+verb(
+    "Look up",
+    "audit",
+    "Does the code keep what its records claim? A small network is trained with 2,000 canaries, a coin deciding each, and "
+    "what the steps release is tested: noise, clipped sums, batches, epsilon. Prints what is claimed and what was seen, and "
+    "writes it as a table; exit code 1 if a claim is refused. Of a hundred honest games, at most one alarms.",
+    option("--seeds", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Games of each engine."),
+    option(
+        "--sabotage",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Games of each engine under each sabotage, which must alarm.",
+    ),
+    option("--engine", type=click.Choice(["fast", "opacus"]), help="Only this one."),
+    option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What trains."),
+    option("--cores", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Games at a time."),
+    option("--out", type=PATH, default=Path("results/audit.csv"), show_default=True),
+    short="Does the code keep what its records claim?",
+    does="audit.command.run",
 )
 verb(
     "Results",

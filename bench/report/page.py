@@ -39,6 +39,7 @@ def write(config: dict, studies: dict[str, spec.Study], out: Path) -> None:
         bits=_bits(REFERENCE / "records.jsonl"),
         published=_published(REFERENCE),
         speed=_optional(RESULTS / "speed.csv"),
+        audit=_optional(REFERENCE / "audit.csv"),
         newer=newer,
         downloads={f"{name}.csv": _data_uri((RESULTS / f"{name}.csv").read_text()) for name in tables.NAMES},
         committed=False,
@@ -69,6 +70,7 @@ def reference_page(config: dict, studies: dict[str, spec.Study], found: dict, ma
         bits={},
         published=_published(folder),
         speed=_optional(folder / "speed.csv"),
+        audit=_optional(folder / "audit.csv"),
         newer=0,
         downloads={f"{name}.csv": _data_uri(tables.text(table)) for name, table in made.items()},
         committed=True,
@@ -76,7 +78,9 @@ def reference_page(config: dict, studies: dict[str, spec.Study], found: dict, ma
     )[0]
 
 
-def _page(config, studies, found: dict, read: dict, *, committed: bool, reference, bits, published, speed, outside, **more):
+def _page(
+    config, studies, found: dict, read: dict, *, committed: bool, reference, bits, published, speed, audit, outside, **more
+):
     """(HTML, what `gather` gives of each study)"""
     looks = figures.styles([run.variant for run in study.runs] for study in studies.values())
     gathered = [gather(study, found, read, reference, bits, looks) for study in studies.values()]
@@ -93,6 +97,7 @@ def _page(config, studies, found: dict, read: dict, *, committed: bool, referenc
         privacy=sections.privacy(made),
         published=sections.published(published, gathered, names),
         speed=sections.speed(speed),
+        audit=sections.audit(audit),
         not_run=sections.not_run(gathered, outside),
         failed=sections.failed(made),
         provenance=origins.provenance(gathered, made),

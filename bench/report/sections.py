@@ -16,6 +16,8 @@ from bench.report.studies import finished, not_private
 from bench.report.words import STEERS, badges, count, epsilon, mean_sd, plural, seeds, unique
 
 MARKS = {"supported": "✓", "contradicted": "✗", "not resolved": "?", "not tested": "○"}
+AUDITED = {"passed": "✓", "caught": "✓", "alarm": "✗", "missed": "✗"}
+BOUNDS = ("mu_gdp", "steinke", "clopper_pearson")  # of the audit's table, the judge's first
 CASE = ("device", "threads", "arch", "width", "physical_batch", "views", "precision")  # columns of the speed table
 
 
@@ -234,6 +236,16 @@ def _case(case: dict) -> str:
     threads = f", {count(case['threads'], 'thread', 'threads')}" if "threads" in case else ""
     images = count(case["physical_batch"], "image", "images")
     return f"{case['arch']}{width}, {images}{views}{precision}; {case['device']}{threads}"
+
+
+def audit(table: pd.DataFrame) -> list[dict]:
+    """The rows of the audit's table, with the number of alarms in words; none where there is no table."""
+    return [
+        row
+        | {"of": f"{row['alarms']} of {row['seeds']}", "honest": row["case"] == "honest"}
+        | {"mark": AUDITED[row["verdict"]], "bounds": [row[f"epsilon_{name}"] for name in BOUNDS]}
+        for row in table.to_dict("records")
+    ]
 
 
 def not_run(studies: list[dict], outside: list[str]) -> dict:

@@ -48,6 +48,7 @@ def train(
     watch: Callable[[Progress], None] = lambda _: None,
     checkpoint: Checkpoint | None = None,
     stop: Callable[[], bool] = lambda: False,
+    make: Callable[..., Trainer] = Trainer,  # an audit gives one that is watched
 ) -> dict:
     """Trains `run` and returns its record, provenance aside. One whose weights or test loss become inf or NaN has diverged.
 
@@ -55,7 +56,7 @@ def train(
     `machine.deterministic`, and else up to kernels that add in varying order). It saves its state every
     `checkpoint_minutes`, and when `stop()`, asked after every step, says so: then Stopped is raised.
     """
-    trainer = Trainer(run, dataset, noise_multiplier, machine)
+    trainer = make(run, dataset, noise_multiplier, machine)
     if checkpoint and (state := checkpoint.load()):
         trainer.restore(state)
     steps, every = run.recipe["steps"], 60 * machine["checkpoint_minutes"]

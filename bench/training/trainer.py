@@ -43,7 +43,7 @@ class Trainer:
         self.dataset = dataset.to(self.device)
         self.train_size, shape = len(dataset.train_labels), tuple(dataset.train_images.shape[1:])
         self.rate = recipe.sample_rate(run.recipe, self.train_size)
-        self.network = models.build(run.model, shape[0], dataset.classes, generator(run.seed, "weights"))
+        self.network = self._network(shape[0])
         if self.private:
             admit(self.network, shape, ENGINES[machine["engine"]] if self.clips else None)
         self.network.to(self.device)
@@ -163,6 +163,9 @@ class Trainer:
         else:
             views = augment.apply(self.dataset.train_images, part, draws, self.run.setting("padding"))
         return self.dataset.normalise(views)
+
+    def _network(self, channels: int) -> torch.nn.Module:
+        return models.build(self.run.model, channels, self.dataset.classes, generator(self.run.seed, "weights"))
 
     def evaluate(self) -> dict:
         """A point of the curve, by the averaged weights where the recipe has them."""

@@ -21,6 +21,11 @@ Test GPU,2,resnet9,baseline,64,64,1,float32,fast,500.0,2.0,500.0
 Test GPU,2,resnet9,scalenorm,64,64,1,float32,fast,470.0,2.1,540.0
 Test GPU,2,resnet9,baseline,64,256,1,float32,not-private,1100.0,1.0,400.0
 """
+AUDIT = """engine,case,seeds,alarms,verdict,test,claimed,audited,noise,shift,epsilon,epsilon_counted,epsilon_mu_gdp,\
+epsilon_steinke,epsilon_clopper_pearson
+fast,honest,100,1,passed,noise,1,1.0002,1.0002,1.0,8,8,4.8,1.5,4.2
+fast,no noise,20,19,missed,noise,1,0,0,1.0,8,8,14.2,4.8,30.5
+"""
 
 
 class Page(HTMLParser):
@@ -184,6 +189,16 @@ def test_a_claim_that_came_after_the_tables_needs_them_again(folder, capsys):
     (folder / "results/claims.csv").write_text("name\n")
     assert main(["report"]) == 1
     assert "results/claims.csv: claim headline-wrn40 is missing; run `python -m bench summarise`" in capsys.readouterr().err
+
+
+def test_the_audit_is_shown_where_it_is_committed(folder, page):
+    assert "audit" not in page[1].rows
+    (folder / "reference/audit.csv").write_text(AUDIT)
+    assert main(["report"]) == 0
+    rows = Page((folder / "report/report.html").read_text()).rows["audit"]
+    assert [row[0] for row in rows] == ["Case", "engine fast", "honest", "no noise"]
+    assert rows[2][1:6] == ["✓ passed", "1 of 100", "noise", "1.00", "1.00"]
+    assert rows[3][1:6] == ["✗ missed", "19 of 20", "noise", "1.00", "0.00"]
 
 
 def test_speed_is_relative_and_by_case(page):

@@ -184,3 +184,12 @@ def test_failed_runs_are_the_diverged_ones():
         "rows": [{"id": "a/wrn/scalenorm/eps8/seed2", "steps": "3 of 10", "reason": "step 3: not finite"}],
         "total": 2,
     }
+
+
+def test_an_audit_has_a_row_a_case_and_none_without_a_table():
+    row = {"engine": "fast", "case": "honest", "seeds": 100, "alarms": 1, "verdict": "passed", "epsilon_mu_gdp": 5.0}
+    row |= {"epsilon_steinke": 1.5, "epsilon_clopper_pearson": 4.0}
+    honest, missed = sections.audit(pd.DataFrame([row, row | {"case": "no noise", "verdict": "missed"}]))
+    assert (honest["of"], honest["mark"], honest["honest"], honest["bounds"]) == ("1 of 100", "✓", True, [5.0, 1.5, 4.0])
+    assert (missed["mark"], missed["honest"]) == ("✗", False)
+    assert sections.audit(pd.DataFrame()) == []

@@ -113,16 +113,18 @@ def table_spec() -> str:
     )
 
 
-def committed_runs() -> list[str]:
-    """The table of the committed runs, where there is one."""
+def committed(name: str) -> list[str]:
+    """The committed table of that name, where there is one."""
     return [
-        path for path in sources("results/reference/runs.csv") if os.path.exists(path)
+        path
+        for path in sources(f"results/reference/{name}.csv")
+        if os.path.exists(path)
     ]
 
 
 def runs_to_verify(wildcards) -> list[str]:
     """Records of study quick, which are not worth training without committed results to compare them with."""
-    if not committed_runs():
+    if not committed("runs"):
         raise WorkflowError(
             "results/reference/runs.csv: no results are committed, so there is nothing to verify against; "
             "`python -m bench promote --study quick` and `python -m bench reference` make them from a finished run"

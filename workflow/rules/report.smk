@@ -52,7 +52,7 @@ rule report:
             *page_sections(),
             "results/reference/published.csv",
         ),
-        reference=committed_runs(),
+        reference=committed("runs") + committed("audit"),
     output:
         report("report/report.html", caption="../report/caption.rst"),
     log:
