@@ -13,8 +13,10 @@ from bench import ROOT, BenchError
 from bench.evidence import effects, records, tables
 from bench.evidence.summary import bits_of
 from bench.plan import spec
-from bench.report import answer, figures, formats, origins, sections, words
+from bench.report import answer, claims, figures, formats, origins, sections, words
+from bench.report.about import cited
 from bench.report.studies import gather, section
+from bench.report.variants import explained
 
 RESULTS = Path("results")
 REFERENCE = ROOT / "results" / "reference"
@@ -87,9 +89,13 @@ def _page(config, studies, found: dict, read: dict, *, committed: bool, referenc
         title="ScaleNorm Bench: reference report" if committed else "ScaleNorm Bench: report",
         committed=committed,
         answer=_answer(read, published),
+        variants=explained(config, studies),
+        about=cited(),
+        commits=words.unique(record["provenance"]["commit"][:10] for record in made),
+        shown_runs=set(found),
         overview=sections.overview(gathered, made),
-        claims=sections.claims(config, studies, read["claims"], gathered, official, names),
-        studies=[section(study, official) for study in gathered if study["views"]],
+        claims=claims.claims(config, studies, read["claims"], gathered, official, names),
+        studies=[section(study, official, names) for study in gathered if study["views"]],
         privacy=sections.privacy(made),
         published=sections.published(published, gathered, names),
         speed=sections.speed(speed),

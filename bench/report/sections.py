@@ -8,14 +8,10 @@ import math
 import pandas as pd
 
 from bench.evidence import columns
-from bench.evidence.claims import of_study
-from bench.plan.claims import Arm, arms_of, contrast_text, range_text
-from bench.plan.spec import epsilon_text
 from bench.report.formats import NOTHING, significant
 from bench.report.studies import finished, not_private
-from bench.report.words import STEERS, badges, count, epsilon, mean_sd, plural, seeds, unique
+from bench.report.words import STEERS, count, epsilon, mean_sd, plural, seeds, unique
 
-MARKS = {"supported": "✓", "contradicted": "✗", "not resolved": "?", "not tested": "○"}
 CASE = ("device", "threads", "arch", "width", "physical_batch", "views", "precision")  # columns of the speed table
 
 
@@ -53,73 +49,6 @@ def _minute(time: str) -> str:
 
 def _diverged(made: list[dict]) -> list[dict]:
     return [record for record in made if record["status"] == "diverged"]
-
-
-def claims(
-    config: dict, plans: dict, table: pd.DataFrame, studies: list[dict], official: set[str], names: dict
-) -> list[dict]:
-    """Every claim of `config` with its verdicts: the one in the table, and what the same rule gives our reference.
-
-    `plans` are the studies of the configuration, by name.
-    """
-    decided = {"here": {row["name"]: row for row in table.to_dict("records")}, "reference": {}}
-    by_name = {study["name"]: study for study in studies}
-    for study in studies:
-        if "reference" in study["views"]:
-            rows = of_study(config, plans[study["name"]], study["views"]["reference"]["runs"])
-            decided["reference"] |= {row["name"]: row for row in rows}
-    return [
-        _claim(
-            claim,
-            name,
-            by_name[claim["study"]],
-            {o: rows[name] for o, rows in decided.items() if name in rows},
-            official,
-            names,
-        )
-        for name, claim in config["claims"].items()
-    ]
-
-
-def _claim(claim: dict, name: str, study: dict, verdicts: dict[str, dict], official: set[str], names: dict) -> dict:
-    decided = verdicts["here"]
-    recipe = claim.get("recipe", study["plan"]["recipe"][0])
-    arms = [arm for _, arm in arms_of(claim, recipe)]
-    shown = {o: badges(_labels(row), official, _of_arms(study, o, arms)) for o, row in verdicts.items()}
-    outcome = decided["verdict"]
-    if "reference" in verdicts:
-        outcome += f" here, {verdicts['reference']['verdict']} in our reference"
-    return claim | {
-        "name": name,
-        "contrast": contrast_text(claim),
-        "recipe": recipe,
-        "epsilon": epsilon(epsilon_text(claim["epsilon"])),
-        "range": range_text(*map(float, claim["range"])),
-        "found_by": claim.get("found_by"),
-        "private": claim.get("private", True),
-        "test": decided["test"],
-        "pairs": decided["pairs"],
-        "verdict": decided["verdict"],
-        "mark": MARKS[decided["verdict"]],
-        "outcome": outcome,
-        "badges": shown["here"],
-        # those of `here` stand at the claim's head
-        "rows": [
-            row | {"origin": names[origin], "badges": shown[origin] if origin == "reference" else []}
-            for origin, row in verdicts.items()
-        ],
-    }
-
-
-def _labels(row: dict) -> list[str]:
-    """The datasets of a claim's runs; a table without any has an empty cell."""
-    return row["dataset"].split("; ") if isinstance(row["dataset"], str) else []
-
-
-def _of_arms(study: dict, origin: str, arms: list[Arm]) -> list[dict]:
-    """The summary's rows of a view that are of `arms`; none where the view has no runs."""
-    rows = study["views"][origin]["rows"] if origin in study["views"] else []
-    return [row for row in rows if any(all(row[key] == value for key, value in vars(arm).items()) for arm in arms)]
 
 
 def privacy(made: list[dict]) -> dict:
@@ -162,7 +91,8 @@ def published(table: pd.DataFrame, studies: list[dict], names: dict) -> list[dic
     made = [_group(name, rows, by_name.get(name), names) for name, rows in groups.items()]
     if further:
         title = f"{count(len(further), 'further value', 'further values')}, not comparable with any study"
-        made.append({"beside": None, "title": title, "ours": [], "rows": [_value(row) for row in further]})
+        rows = [_value(row) for row in further]
+        made.append({"beside": None, "name": "comparable with no study", "title": title, "ours": [], "rows": rows})
     return made
 
 
@@ -171,6 +101,7 @@ def _group(name: str, rows: list[dict], study: dict | None, names: dict) -> dict
     why = "has no finished run" if study else "this configuration does not have"
     return {
         "beside": name if shown else None,
+        "name": f"comparable with study {name}",
         "title": f"{count(len(rows), 'value', 'values')} comparable with study {name}, which {why}",
         "ours": _ours(study, names) if shown else [],
         "rows": [_value(row) for row in rows],
@@ -237,13 +168,15 @@ def _case(case: dict) -> str:
 
 
 def not_run(studies: list[dict], outside: list[str]) -> dict:
-    """A row per unfinished study; `referenced` where our reference has one of them; committed runs `outside` all studies."""
-    absent = [study for study in studies if study["missing"]]
-    return {
-        "rows": [_absent(study) for study in absent],
-        "referenced": any("reference" in study["views"] for study in absent),
-        "outside": outside,
-    }
+    """Unfinished studies by the reason why, in words without the study's name; committed runs `outside` all studies."""
+    reasons: dict[tuple, dict] = {}
+    for study in studies:
+        if study["missing"]:
+            row = _absent(study)
+            commands = tuple(command.replace(study["name"], "STUDY") for command in row["commands"])
+            new = {"why": row["why"], "commands": commands, "rows": []}
+            reasons.setdefault((row["why"], commands), new)["rows"].append(row)
+    return {"reasons": list(reasons.values()), "outside": outside}
 
 
 def _absent(study: dict) -> dict:
@@ -251,7 +184,6 @@ def _absent(study: dict) -> dict:
     why, _, way_out = study["missing"]["reason"].partition("; ")
     return {
         "name": study["name"],
-        "question": study["question"],
         "not_private": bool(not_private(study["recipes"])),
         "missing": f"{study['missing']['missing']} of {study['missing']['runs']}",
         "why": why,

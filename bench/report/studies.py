@@ -10,9 +10,11 @@ import yaml
 from markupsafe import Markup
 
 from bench.evidence import columns
+from bench.evidence.stats import LEVEL
 from bench.evidence.summary import Bits, of_study
 from bench.plan import spec
 from bench.report import figures
+from bench.report.contrasts import matrices
 from bench.report.formats import listing, number, significant
 from bench.report.words import NOT_PRIVATE, badges, count, epsilon, nominal, plural, steers, unique
 
@@ -50,9 +52,12 @@ def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, 
     }
 
 
-def section(study: dict, official: set[str]) -> dict:
-    """What the page prints about a study that `gather` gave: the facts of its plan and a part per view, None where absent."""
-    views = {origin: _view(study, origin, official) for origin in study["views"]}
+def section(study: dict, official: set[str], names: dict[str, str]) -> dict:
+    """What the page prints about a study that `gather` gave: the facts of its plan and a part per view, None where absent.
+
+    `names` are what the page calls the origins of runs.
+    """
+    views = {origin: _view(study, origin, official) | {"origin": names[origin]} for origin in study["views"]}
     return {
         "name": study["name"],
         "question": study["question"],
@@ -122,6 +127,8 @@ def _view(study: dict, origin: str, official: set[str]) -> dict:
     suffix = "" if origin == "here" else f"-{origin}"
     return {
         "runs": len(runs),
+        "prefix": f"arm-{study['name']}{suffix}-",
+        "matrices": matrices(runs),
         "badges": badges(unique(runs["dataset"]), official, rows),
         "mixed": len(unique(runs["source_digest"])) > 1,
         "steers": steers(rows),
@@ -147,6 +154,7 @@ def _arms(rows: list[dict], *, several_recipes: bool, several_archs: bool) -> di
         "proxies": unique(row["recipe"] for row in rows if row["budget"] == "proxy"),
         "taken_apart": unique(row["recipe"] for row in rows if nominal(row) and row["budget"] != "proxy"),
         "intervals": len(known),
+        "holds": sum(row.get("difference_p_holm", 1.0) < 1 - LEVEL for row in known),
         "excludes_zero": [_arm(row, several_recipes=several_recipes, several_archs=several_archs) for row in clear],
     }
 
