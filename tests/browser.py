@@ -1,5 +1,6 @@
 """A Chromium to look at pages with: it talks over two pipes, so that no package and no port is needed."""
 
+import fcntl
 import itertools
 import json
 import os
@@ -22,15 +23,16 @@ class Browser:
     def __init__(self, profile: Path):
         commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
+        theirs = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (commands, answers)]  # out of the way of 3 and 4
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", f"--user-data-dir={profile}"]
         # Chromium reads its file 3 and writes its file 4
-        script = f'exec "$@" 3<&{commands} 4>&{answers} {commands}<&- {answers}>&-'
+        script = f'exec "$@" 3<&{theirs[0]} 4>&{theirs[1]} {theirs[0]}<&- {theirs[1]}>&-'
         self._process = subprocess.Popen(
             ["bash", "-c", script, "bash", found(), *flags, "about:blank"],
-            pass_fds=(commands, answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            pass_fds=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        os.close(commands)
-        os.close(answers)
+        for end in (commands, answers, *theirs):
+            os.close(end)
         os.set_blocking(self._answers, False)
         self._buffer, self._numbers, self._session = b"", itertools.count(1), None
         self.said: list[str] = []
@@ -89,7 +91,9 @@ class Browser:
                     assert "error" not in answer, answer["error"]
                     return answer
             try:
-                self._buffer += os.read(self._answers, 1 << 20)
+                more = os.read(self._answers, 1 << 20)
+                assert more, f"{found()} has ended"
+                self._buffer += more
             except BlockingIOError:
                 time.sleep(0.01)
         raise TimeoutError(f"no answer from {found()} in {PATIENCE} s")
