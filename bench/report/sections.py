@@ -7,7 +7,8 @@ import math
 
 import pandas as pd
 
-from bench.evidence import columns
+from bench.evidence import columns, effects
+from bench.evidence.summary import ARM
 from bench.report.formats import NOTHING, significant
 from bench.report.studies import finished, not_private
 from bench.report.words import STEERS, count, epsilon, mean_sd, plural, seeds, unique
@@ -83,20 +84,21 @@ def _spent(row: dict) -> dict:
 def published(table: pd.DataFrame, studies: list[dict], names: dict) -> list[dict]:
     """The published values in groups, those comparable with a study by its name, ours in front of them, then the others.
 
-    `beside` is the study whose runs stand in the same table; the values of a group without one are folded under `title`.
+    `beside` is the study whose runs stand in the same table, None where there is none; `title` heads the group.
     """
     by_name = {study["name"]: study for study in studies}
+    changes = {effect["row"]["id"]: effect for effect in effects.published(table)}
     groups = {name: group.to_dict("records") for name, group in table.groupby("comparable_with")}
     further = groups.pop("", [])
-    made = [_group(name, rows, by_name.get(name), names) for name, rows in groups.items()]
+    made = [_group(name, rows, by_name.get(name), names, changes) for name, rows in groups.items()]
     if further:
         title = f"{count(len(further), 'further value', 'further values')}, not comparable with any study"
-        rows = [_value(row) for row in further]
+        rows = [_value(row, changes) for row in further]
         made.append({"beside": None, "name": "comparable with no study", "title": title, "ours": [], "rows": rows})
     return made
 
 
-def _group(name: str, rows: list[dict], study: dict | None, names: dict) -> dict:
+def _group(name: str, rows: list[dict], study: dict | None, names: dict, changes: dict) -> dict:
     shown = study is not None and bool(study["views"])
     why = "has no finished run" if study else "this configuration does not have"
     return {
@@ -104,7 +106,7 @@ def _group(name: str, rows: list[dict], study: dict | None, names: dict) -> dict
         "name": f"comparable with study {name}",
         "title": f"{count(len(rows), 'value', 'values')} comparable with study {name}, which {why}",
         "ours": _ours(study, names) if shown else [],
-        "rows": [_value(row) for row in rows],
+        "rows": [_value(row, changes) for row in rows],
     }
 
 
@@ -116,6 +118,7 @@ def _ours(study: dict, names: dict) -> list[dict]:
             "method": f"{row['variant']} with {row['recipe']}" if several else row["variant"],
             "delta": significant(study["recipes"][row["recipe"]]["delta"], 1) if row["epsilon"] != "inf" else "",
             "accuracy": mean_sd(row),
+            "mu": _mu(view["runs"], row),
             "note": f"{names[origin]}; {STEERS}" if row["test_split_steers"] else names[origin],
         }
         for origin, view in study["views"].items()
@@ -123,14 +126,39 @@ def _ours(study: dict, names: dict) -> list[dict]:
     ]
 
 
-def _value(row: dict) -> dict:
-    """A published row, whose values are text and empty where the source does not say."""
+def _mu(runs: pd.DataFrame, arm: dict) -> float:
+    """The largest mu among an arm's runs; NaN where no record has it, or the runs keep no epsilon."""
+    return runs.loc[(runs[ARM] == [arm[key] for key in ARM]).all(axis=1) & runs["private"], "mu"].max()
+
+
+def _value(row: dict, changes: dict) -> dict:
+    """A published row, whose values are text and empty where the source does not say; `change` is that to its baseline."""
     return row | {
         "epsilon": epsilon(f"{float(row['epsilon']):.3g}"),
         "delta": significant(row["delta"], 1) if row["delta"] else "",
         "accuracy": f"{row['accuracy']} ± {row['sd']}" if row["sd"] else row["accuracy"],
         "n": row["n"] or NOTHING,
+        "mu": float(row["mu"]) if row["mu"] else math.nan,
+        "change": changes.get(row["id"]),
     }
+
+
+def privacy_axis(table: pd.DataFrame, studies: list[dict]) -> list[dict]:
+    """What `dynamics.privacy_axis` draws: published values that have a mu, and ours; a place of ours once."""
+    rows = [
+        {"mu": float(row["mu"]), "accuracy": float(row["accuracy"]), "ours": False, "dataset": row["dataset"]}
+        | {"scalenorm": "ScaleNorm" in row["method"]}
+        for row in table.to_dict("records")
+        if row["mu"]
+    ]
+    ours: dict[tuple, dict] = {}
+    for study in studies:
+        view = study["views"].get("here")
+        for row in view["rows"] if view else []:
+            point = {"mu": _mu(view["runs"], row), "accuracy": row["mean"], "ours": True, "dataset": row["dataset"]}
+            if not math.isnan(point["mu"] + point["accuracy"]):
+                ours[tuple(row[key] for key in ARM)] = point | {"scalenorm": row["variant"] == "scalenorm"}
+    return rows + list(ours.values())
 
 
 def speed(table: pd.DataFrame) -> list[dict]:

@@ -6,10 +6,10 @@ from bench.plan.spec import SITES, Study
 from bench.report.formats import listing
 
 BEHIND = {"skip": "on the skip", "branch": "on the branch", "sum": "behind the sum", "out": "behind the last activation"}
-PLACES = {"branch": (148, 20), "skip": (148, 70), "sum": (258, 45), "out": (332, 45)}  # centres of the extra layers
-BOX = (58, 22)
-FIXED = ((12, 45, 46, 45), (46, 45, 46, 20), (46, 20, 206, 20), (206, 20, 206, 36),
-         (46, 45, 46, 70), (46, 70, 206, 70), (206, 70, 206, 54), (215, 45, 380, 45))  # fmt: skip
+PLACES = {"branch": (172, 20), "skip": (172, 70), "sum": (286, 45), "out": (366, 45)}  # centres of the extra layers
+BOX = (68, 24)
+FIXED = ((12, 45, 46, 45), (46, 45, 46, 20), (46, 20, 226, 20), (226, 20, 226, 36),
+         (46, 45, 46, 70), (46, 70, 226, 70), (226, 70, 226, 54), (235, 45, 414, 45))  # fmt: skip
 
 
 def explained(config: dict, studies: dict[str, Study]) -> dict[str, dict]:
@@ -66,8 +66,8 @@ def diagram(name: str, keys: dict) -> Markup:
     """A residual block from left to right: branch above, skip below, their sum; a filled box for every extra layer."""
     title = f"variant-{escape(name)}-title"
     lines = "".join(f'<path d="M{x} {y}L{u} {v}"/>' for x, y, u, v in FIXED)
-    parts = [lines, _box(92, 20, "branch"), _box(92, 70, "skip"), '<circle cx="206" cy="45" r="9"/>']
-    parts.append('<path d="M201 45h10M206 40v10"/><path d="M374 41l6 4l-6 4"/>')
+    parts = [lines, _box(92, 20, "branch"), _box(92, 70, "skip"), '<circle cx="226" cy="45" r="9"/>']
+    parts.append('<path d="M221 45h10M226 40v10"/><path d="M408 41l6 4l-6 4"/>')
     sites = keys.get("sites", {})
     parts += [_box(*PLACES[site], _short(sites[site]), "extra") for site in SITES if site in sites]
     below = []
@@ -78,7 +78,7 @@ def diagram(name: str, keys: dict) -> Markup:
     if below:
         parts.append(f'<text x="12" y="100" class="left">{escape("; ".join(below))}</text>')
     return Markup(
-        f'<svg class="block" viewBox="0 0 392 108" role="img" aria-labelledby="{title}"><title id="{title}">'
+        f'<svg class="block" viewBox="0 0 426 108" role="img" aria-labelledby="{title}"><title id="{title}">'
         f"Residual block of variant {escape(name)}</title>{''.join(parts)}</svg>"
     )
 

@@ -1,7 +1,6 @@
 """The page in a real browser: what it asks for and says, its script, small screens, paper, and whether axe finds fault."""
 
 import json
-import os
 
 import pytest
 
@@ -9,6 +8,7 @@ from bench import ROOT
 from bench.evidence import records
 from bench.plan import resolve
 from bench.report import reference
+from bench.report.formats import NOTHING
 from bench.report.page import reference_page
 from tests.browser import Browser, found
 from tests.factory import record_of
@@ -55,7 +55,8 @@ COLUMN = """((head) => {
   const i = [...table.tHead.rows[0].cells].findIndex((cell) => cell.textContent.includes(head));
   return [i, table];
 })"""
-READ = f"(() => {{ const [i, table] = {COLUMN}(%r); return [...table.tBodies[0].rows].map((row) => row.cells[i].textContent) }})()"
+READ = f"(() => {{ const [i, table] = {COLUMN}(%r);" \
+    " return [...table.tBodies[0].rows].map((row) => row.cells[i].textContent) })()"  # fmt: skip
 CLICK = f"(() => {{ const [i, table] = {COLUMN}(%r); const head = table.tHead.rows[0].cells[i];" \
     " head.querySelector('button').click(); return head.ariaSort })()"  # fmt: skip
 
@@ -67,18 +68,18 @@ def test_a_click_sorts_by_value_and_the_third_gives_the_order_back(browser, addr
 
     def differences():
         texts = browser.js(READ % head)
-        return [float(text.split()[0].replace("\N{MINUS SIGN}", "-")) for text in texts if text != "–"], texts
+        return [float(text.split()[0].replace("\N{MINUS SIGN}", "-")) for text in texts if text != NOTHING], texts
 
     assert browser.js(CLICK % head) == "ascending"
     values, texts = differences()
     assert values == sorted(values)
     assert len(values) == 6
     assert min(values) < 0 < max(values)
-    assert texts[-2:] == ["–", "–"]
+    assert texts[-2:] == [NOTHING, NOTHING]
     assert browser.js(CLICK % head) == "descending"
     values, texts = differences()
     assert values == sorted(values, reverse=True)
-    assert texts[-2:] == ["–", "–"]  # what was not measured is last either way
+    assert texts[-2:] == [NOTHING, NOTHING]  # what was not measured is last either way
     assert browser.js(CLICK % head) is None
     assert browser.js(READ % head) == before
 
@@ -103,7 +104,9 @@ def test_no_screen_is_too_small(browser, address, width):
     # only what scrolls is a tab stop, and has a name
     assert browser.js("""[...document.querySelectorAll('[tabindex="0"]')].every((box) =>
         box.scrollWidth > box.clientWidth && box.getAttribute('aria-label'))""")
-    assert browser.js("[...document.querySelectorAll('.scroll')].every((b) => b.scrollWidth <= b.clientWidth + 1 || b.tabIndex === 0)")
+    assert browser.js(
+        "[...document.querySelectorAll('.scroll')].every((b) => b.scrollWidth <= b.clientWidth + 1 || b.tabIndex === 0)"
+    )
 
 
 def test_a_phone_shows_variant_and_difference_together(browser, address):
@@ -143,7 +146,8 @@ def test_every_table_is_saved_as_csv_and_json(browser, address):
 def test_paper_has_what_is_folded(browser, address):
     browser.open(address)
     browser("Emulation.setEmulatedMedia", media="print")
-    shown = "[...document.querySelectorAll('details%s > :not(summary)')].filter((part) => part.getBoundingClientRect().height > 0).length"
+    shown = "[...document.querySelectorAll('details%s > :not(summary)')]" \
+        ".filter((part) => part.getBoundingClientRect().height > 0).length"  # fmt: skip
     folded = browser.js("document.querySelectorAll('details:not(.long):not([open]) > :not(summary)').length")
     assert browser.js(shown % ":not(.long)") == folded > 3
     assert browser.js(shown % ".long") == 0

@@ -11,7 +11,17 @@ from bench.report.formats import MINUS, NOTHING
 NAMES = words.origins(committed=False)
 SUMMARY = {"recipe": "a", "arch": "wrn", "variant": "scalenorm", "epsilon": "8", "n": 2, "mean": 70.0, "sd": 1.0,
            "budget": "calibrated", "dataset": "CIFAR-10", "test_split_steers": True}  # fmt: skip
-VALUE = {"comparable_with": "quick", "epsilon": "8.0", "delta": "0.00001", "accuracy": "81.4", "sd": "0.7", "n": ""}
+VALUE = {
+    "id": "v",
+    "against": "",
+    "mu": "",
+    "comparable_with": "quick",
+    "epsilon": "8.0",
+    "delta": "0.00001",
+    "accuracy": "81.4",
+    "sd": "0.7",
+    "n": "",
+}
 
 
 def study(name="quick", **changes):
@@ -83,9 +93,9 @@ def test_of_several_recipes_ours_are_named():
 
 
 def test_a_published_value_says_what_its_source_says():
-    stated = sections._value(VALUE)
+    stated = sections._value(VALUE, {})
     assert [stated[key] for key in ("epsilon", "delta", "accuracy", "n")] == ["8", f"1e{MINUS}5", "81.4 ± 0.7", NOTHING]
-    bare = sections._value(VALUE | {"epsilon": "inf", "delta": "", "sd": "", "n": "3"})
+    bare = sections._value(VALUE | {"epsilon": "inf", "delta": "", "sd": "", "n": "3"}, {})
     assert [bare[key] for key in ("epsilon", "delta", "accuracy", "n")] == ["∞", "", "81.4", "3"]
 
 

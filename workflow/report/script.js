@@ -68,7 +68,7 @@ const offer = (place, name, kinds) => {
 document.querySelectorAll("table").forEach((table) => {
   if (table.caption) {
     const name = table.caption.textContent.trim();
-    offer(table.caption, name, [["CSV", "text/csv", () => csv(table)], ["JSON", "application/json", () => json(table)]]);
+    offer(table.caption.firstElementChild, name, [["CSV", "text/csv", () => csv(table)], ["JSON", "application/json", () => json(table)]]);
   }
 });
 document.querySelectorAll("figure svg").forEach((svg) => {
