@@ -4,6 +4,7 @@ Text and axes are drawn in a stand-in colour that becomes `currentColor`; marks 
 """
 
 import io
+import math
 import re
 import textwrap
 from collections.abc import Iterable
@@ -131,18 +132,30 @@ def numbered(figure: Figure, looks: dict[str, Style]) -> None:
     legend(figure, lines)
 
 
-def number_ends(axis: Axes, ends: dict[str, tuple[float, float]]) -> None:
-    """Writes every text right of its point (x, y) in data units, moved up where the one below is in its way."""
-    axis.autoscale_view()
-    (bottom, top), room = axis.get_ylim(), min(0.075, 0.95 / max(1, len(ends)))
-    axis.set_xlim(right=axis.get_xlim()[1] + 0.06 * (axis.get_xlim()[1] - axis.get_xlim()[0]))
-    last = -1.0
-    for text, (x, y) in sorted(ends.items(), key=lambda item: item[1][1]):
-        place = max((y - bottom) / (top - bottom), last + room)
-        last = place
-        axis.annotate(
-            text, (x, bottom + place * (top - bottom)), (3, 0), textcoords="offset points", va="center", fontsize=7.5
-        )
+def number_ends(panels: list[tuple[Axes, dict[str, tuple[float, float]]]]) -> None:
+    """Writes every text right of its point (x, y), apart from those below and above; after all panels have been drawn.
+
+    `panels` are (axis, points in data units by text).
+    """
+    for axis, ends in panels:
+        if ends:
+            axis.set_xlim(right=axis.dataLim.x1 + 0.12 * axis.dataLim.width)
+            (bottom, top), room = axis.get_ylim(), min(0.075, 0.95 / len(ends))
+            for text, place in spread({text: (y - bottom) / (top - bottom) for text, (_, y) in ends.items()}, room).items():
+                point = ends[text][0], bottom + place * (top - bottom)
+                axis.annotate(text, point, (3, 0), textcoords="offset points", va="center", fontsize=7.5)
+
+
+def spread(places: dict[str, float], room: float) -> dict[str, float]:
+    """Places between 0 and 1, in their order and at least `room` apart where they fit; moved up, and down from the end."""
+    found, last = {}, -math.inf
+    for text in sorted(places, key=places.__getitem__):
+        found[text] = last = max(places[text], last + room)
+    limit = 1.0
+    for text in reversed(found):
+        found[text] = min(found[text], limit)
+        limit = found[text] - room
+    return found
 
 
 def svg(figure: Figure, prefix: str, title: str) -> str:

@@ -36,14 +36,16 @@ def clipping(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
     long = long.dropna(subset="value").replace({"quantity": CLIPPING})
     with matplotlib.rc_context(RC):
         figure, panels = grid(long, height=1.5, sharex=True, sharey="row", by=[*NETWORK, "quantity"])
+        numbers = []
         for rows, axis in panels:
             ends = {}
             for variant, lines in rows.groupby("variant", sort=False):
                 look, mean = looks[variant], lines.groupby("step")["value"].mean()
                 axis.plot(mean.index, mean, color=look.colour, lw=1.4, ls=look.dash)
                 ends[str(variants.index(variant) + 1)] = mean.index[-1], mean.iloc[-1]
-            number_ends(axis, ends)
+            numbers.append((axis, ends))
             axis.grid()
+        number_ends(numbers)
         figure.supxlabel("steps", fontsize=9)
         numbered(figure, {variant: looks[variant] for variant in variants})
         return svg(figure, prefix, "Clipped fraction, gradient norms and signal to noise over steps, means over seeds.")

@@ -66,6 +66,7 @@ def curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
     many = len(points[[*PANEL, "variant", "seed"]].drop_duplicates()) > LINES
     with matplotlib.rc_context(RC):
         figure, panels = grid(points, height=2.4, sharex=True, sharey=True)
+        numbers = []
         for rows, axis in panels:
             ends = {}
             for variant, lines in rows.groupby("variant", sort=False):
@@ -79,8 +80,9 @@ def curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
                 mean = by_step.mean()
                 axis.plot(mean.index, mean, color=look.colour, lw=1.6, ls=look.dash)
                 ends[str(variants.index(variant) + 1)] = mean.index[-1], mean.iloc[-1]
-            number_ends(axis, ends)
+            numbers.append((axis, ends))
             axis.grid()
+        number_ends(numbers)
         figure.supxlabel("steps", fontsize=9)
         figure.supylabel("test accuracy, %", fontsize=9)
         numbered(figure, {variant: looks[variant] for variant in variants})

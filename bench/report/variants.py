@@ -90,7 +90,7 @@ def _short(value: str | dict) -> str:
 
 
 def _box(x: float, y: float, text: str, kind: str = "") -> str:
-    width, height = BOX
+    width, height = max(BOX[0], 7.6 * len(text)), BOX[1]
     mark = f' class="{kind}"' if kind else ""
     frame = f'<rect{mark} x="{x - width / 2:g}" y="{y - height / 2:g}" width="{width}" height="{height}" rx="3"/>'
     return f'{frame}<text{mark} x="{x}" y="{y + 4}">{escape(text)}</text>'

@@ -53,7 +53,7 @@ def test_every_extra_layer_is_drawn_in_its_place():
     text = str(variants.diagram("a & b", {"sites": {"sum": "norm", "skip": "scalar"}, "stages": ["last"]}))
     tree = ElementTree.fromstring(text.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1))
     boxes = [box for box in tree.iter(f"{SVG}rect") if box.get("class") == "extra"]
-    assert [(float(box.get("x")) + 34, float(box.get("y")) + 12) for box in boxes] == [
+    assert [(float(box.get("x")) + float(box.get("width")) / 2, float(box.get("y")) + 12) for box in boxes] == [
         variants.PLACES["skip"], variants.PLACES["sum"]
     ]  # fmt: skip
     texts = [text.text for text in tree.iter(f"{SVG}text")]
