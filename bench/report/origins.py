@@ -16,7 +16,12 @@ SPLIT = ("label", "train_size", "test_size", "classes", "digest")
 def provenance(studies: list[dict], made: list[dict]) -> dict:
     """A part per study that has runs, and the numbered rows of what they were `made_of`, to which the runs refer."""
     rows, number_of = _made_of(made)
-    return {"studies": [_study(study, number_of) for study in studies if study["records"]], "made_of": rows}
+    parts = [_study(study, number_of) for study in studies if study["records"]]
+    seen: set[str] = set()
+    for row in (row for part in parts for row in part["rows"]):
+        row["first"] = row["id"] not in seen  # studies share runs; links lead to the first row of one
+        seen.add(row["id"])
+    return {"studies": parts, "made_of": rows}
 
 
 def _study(study: dict, number_of: dict[str, int]) -> dict:

@@ -1,6 +1,5 @@
 """The report: one self-contained HTML page from the tables, the records and the references; no clock, no network."""
 
-import base64
 import io
 import math
 from pathlib import Path
@@ -13,8 +12,12 @@ from bench import ROOT, BenchError
 from bench.evidence import effects, records, tables
 from bench.evidence.summary import bits_of
 from bench.plan import spec
-from bench.report import answer, figures, formats, origins, sections, words
+from bench.report import answer, claims, downloads, dynamics, figures, formats, origins, sections, words
+from bench.report.about import cited
+from bench.report.canvas import styles
+from bench.report.dictionary import COLUMNS
 from bench.report.studies import gather, section
+from bench.report.variants import explained
 
 RESULTS = Path("results")
 REFERENCE = ROOT / "results" / "reference"
@@ -41,7 +44,7 @@ def write(config: dict, studies: dict[str, spec.Study], out: Path) -> None:
         speed=_optional(RESULTS / "speed.csv"),
         audit=_optional(REFERENCE / "audit.csv"),
         newer=newer,
-        downloads={f"{name}.csv": _data_uri((RESULTS / f"{name}.csv").read_text()) for name in tables.NAMES},
+        files={f"{name}.csv": downloads.address((RESULTS / f"{name}.csv").read_text()) for name in tables.NAMES},
         committed=False,
         outside=[],
     )
@@ -72,7 +75,7 @@ def reference_page(config: dict, studies: dict[str, spec.Study], found: dict, ma
         speed=_optional(folder / "speed.csv"),
         audit=_optional(folder / "audit.csv"),
         newer=0,
-        downloads={f"{name}.csv": _data_uri(tables.text(table)) for name, table in made.items()},
+        files={f"{name}.csv": downloads.address(tables.text(table)) for name, table in made.items()},
         committed=True,
         outside=outside,
     )[0]
@@ -82,7 +85,7 @@ def _page(
     config, studies, found: dict, read: dict, *, committed: bool, reference, bits, published, speed, audit, outside, **more
 ):
     """(HTML, what `gather` gives of each study)"""
-    looks = figures.styles([run.variant for run in study.runs] for study in studies.values())
+    looks = styles([run.variant for run in study.runs] for study in studies.values())
     gathered = [gather(study, found, read, reference, bits, looks) for study in studies.values()]
     made = list(found.values())
     official = _official(published, made)
@@ -91,11 +94,20 @@ def _page(
         title="ScaleNorm Bench: reference report" if committed else "ScaleNorm Bench: report",
         committed=committed,
         answer=_answer(read, published),
+        variants=explained(config, studies),
+        about=cited(),
+        measured={
+            f"{name}.csv": downloads.address(downloads.rounded(table)) for name, table in downloads.measured(made).items()
+        },
+        dictionary=COLUMNS,
+        commits=words.unique(record["provenance"]["commit"][:10] for record in made),
+        shown_runs=set(found),
         overview=sections.overview(gathered, made),
-        claims=sections.claims(config, studies, read["claims"], gathered, official, names),
-        studies=[section(study, official) for study in gathered if study["views"]],
+        claims=claims.claims(config, studies, read["claims"], gathered, official, names),
+        studies=[section(study, official, names) for study in gathered if study["views"]],
         privacy=sections.privacy(made),
         published=sections.published(published, gathered, names),
+        privacy_axis=_privacy_axis(published, gathered),
         speed=sections.speed(speed),
         audit=sections.audit(audit),
         not_run=sections.not_run(gathered, outside),
@@ -103,7 +115,6 @@ def _page(
         provenance=origins.provenance(gathered, made),
         checklist=origins.checklist(gathered, made),
         specifications=[{key: study[key] for key in ("name", "recipes", "specification")} for study in gathered],
-        origin_by_id={r["run"]["id"]: {key: r[key] for key in ("provenance", "machine", "data")} for r in made},
         **more,
     )
     return page, gathered
@@ -118,6 +129,11 @@ def _answer(read: dict, published: pd.DataFrame) -> dict:
         "rows": rows,
         "forest": Markup(figures.forest(rows, "answer-forest")),
     }
+
+
+def _privacy_axis(published: pd.DataFrame, gathered: list[dict]) -> Markup:
+    rows = sections.privacy_axis(published, gathered)
+    return Markup(dynamics.privacy_axis(rows, "privacy-axis")) if rows else Markup("")
 
 
 def _template() -> jinja2.Template:
@@ -173,7 +189,3 @@ def _official(published: pd.DataFrame, made: list[dict]) -> set[str]:
     """Labels of datasets that are what the papers used: verified here, or published and not denied here."""
     verified = {record["data"]["label"] for record in made if record["data"]["official"]}
     return {*published["dataset"], *verified} - {r["data"]["label"] for r in made if not r["data"]["official"]}
-
-
-def _data_uri(text: str) -> str:
-    return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"

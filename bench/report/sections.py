@@ -7,15 +7,12 @@ import math
 
 import pandas as pd
 
-from bench.evidence import columns
-from bench.evidence.claims import of_study
-from bench.plan.claims import Arm, arms_of, contrast_text, range_text
-from bench.plan.spec import epsilon_text
+from bench.evidence import columns, effects
+from bench.evidence.summary import ARM
 from bench.report.formats import NOTHING, significant
 from bench.report.studies import finished, not_private
-from bench.report.words import STEERS, badges, count, epsilon, mean_sd, plural, seeds, unique
+from bench.report.words import STEERS, count, epsilon, mean_sd, plural, seeds, unique
 
-MARKS = {"supported": "✓", "contradicted": "✗", "not resolved": "?", "not tested": "○"}
 AUDITED = {"passed": "✓", "caught": "✓", "alarm": "✗", "missed": "✗"}
 BOUNDS = ("mu_gdp", "steinke", "clopper_pearson")  # of the audit's table, the judge's first
 CASE = ("device", "threads", "arch", "width", "physical_batch", "views", "precision")  # columns of the speed table
@@ -57,73 +54,6 @@ def _diverged(made: list[dict]) -> list[dict]:
     return [record for record in made if record["status"] == "diverged"]
 
 
-def claims(
-    config: dict, plans: dict, table: pd.DataFrame, studies: list[dict], official: set[str], names: dict
-) -> list[dict]:
-    """Every claim of `config` with its verdicts: the one in the table, and what the same rule gives our reference.
-
-    `plans` are the studies of the configuration, by name.
-    """
-    decided = {"here": {row["name"]: row for row in table.to_dict("records")}, "reference": {}}
-    by_name = {study["name"]: study for study in studies}
-    for study in studies:
-        if "reference" in study["views"]:
-            rows = of_study(config, plans[study["name"]], study["views"]["reference"]["runs"])
-            decided["reference"] |= {row["name"]: row for row in rows}
-    return [
-        _claim(
-            claim,
-            name,
-            by_name[claim["study"]],
-            {o: rows[name] for o, rows in decided.items() if name in rows},
-            official,
-            names,
-        )
-        for name, claim in config["claims"].items()
-    ]
-
-
-def _claim(claim: dict, name: str, study: dict, verdicts: dict[str, dict], official: set[str], names: dict) -> dict:
-    decided = verdicts["here"]
-    recipe = claim.get("recipe", study["plan"]["recipe"][0])
-    arms = [arm for _, arm in arms_of(claim, recipe)]
-    shown = {o: badges(_labels(row), official, _of_arms(study, o, arms)) for o, row in verdicts.items()}
-    outcome = decided["verdict"]
-    if "reference" in verdicts:
-        outcome += f" here, {verdicts['reference']['verdict']} in our reference"
-    return claim | {
-        "name": name,
-        "contrast": contrast_text(claim),
-        "recipe": recipe,
-        "epsilon": epsilon(epsilon_text(claim["epsilon"])),
-        "range": range_text(*map(float, claim["range"])),
-        "found_by": claim.get("found_by"),
-        "private": claim.get("private", True),
-        "test": decided["test"],
-        "pairs": decided["pairs"],
-        "verdict": decided["verdict"],
-        "mark": MARKS[decided["verdict"]],
-        "outcome": outcome,
-        "badges": shown["here"],
-        # those of `here` stand at the claim's head
-        "rows": [
-            row | {"origin": names[origin], "badges": shown[origin] if origin == "reference" else []}
-            for origin, row in verdicts.items()
-        ],
-    }
-
-
-def _labels(row: dict) -> list[str]:
-    """The datasets of a claim's runs; a table without any has an empty cell."""
-    return row["dataset"].split("; ") if isinstance(row["dataset"], str) else []
-
-
-def _of_arms(study: dict, origin: str, arms: list[Arm]) -> list[dict]:
-    """The summary's rows of a view that are of `arms`; none where the view has no runs."""
-    rows = study["views"][origin]["rows"] if origin in study["views"] else []
-    return [row for row in rows if any(all(row[key] == value for key, value in vars(arm).items()) for arm in arms)]
-
-
 def privacy(made: list[dict]) -> dict:
     """The ledger, a row per recipe and epsilon with what its longest run spent, and how batches were sampled."""
     rows: dict[tuple, dict] = {}
@@ -156,26 +86,29 @@ def _spent(row: dict) -> dict:
 def published(table: pd.DataFrame, studies: list[dict], names: dict) -> list[dict]:
     """The published values in groups, those comparable with a study by its name, ours in front of them, then the others.
 
-    `beside` is the study whose runs stand in the same table; the values of a group without one are folded under `title`.
+    `beside` is the study whose runs stand in the same table, None where there is none; `title` heads the group.
     """
     by_name = {study["name"]: study for study in studies}
+    changes = {effect["row"]["id"]: effect for effect in effects.published(table)}
     groups = {name: group.to_dict("records") for name, group in table.groupby("comparable_with")}
     further = groups.pop("", [])
-    made = [_group(name, rows, by_name.get(name), names) for name, rows in groups.items()]
+    made = [_group(name, rows, by_name.get(name), names, changes) for name, rows in groups.items()]
     if further:
         title = f"{count(len(further), 'further value', 'further values')}, not comparable with any study"
-        made.append({"beside": None, "title": title, "ours": [], "rows": [_value(row) for row in further]})
+        rows = [_value(row, changes) for row in further]
+        made.append({"beside": None, "name": "comparable with no study", "title": title, "ours": [], "rows": rows})
     return made
 
 
-def _group(name: str, rows: list[dict], study: dict | None, names: dict) -> dict:
+def _group(name: str, rows: list[dict], study: dict | None, names: dict, changes: dict) -> dict:
     shown = study is not None and bool(study["views"])
     why = "has no finished run" if study else "this configuration does not have"
     return {
         "beside": name if shown else None,
+        "name": f"comparable with study {name}",
         "title": f"{count(len(rows), 'value', 'values')} comparable with study {name}, which {why}",
         "ours": _ours(study, names) if shown else [],
-        "rows": [_value(row) for row in rows],
+        "rows": [_value(row, changes) for row in rows],
     }
 
 
@@ -187,6 +120,7 @@ def _ours(study: dict, names: dict) -> list[dict]:
             "method": f"{row['variant']} with {row['recipe']}" if several else row["variant"],
             "delta": significant(study["recipes"][row["recipe"]]["delta"], 1) if row["epsilon"] != "inf" else "",
             "accuracy": mean_sd(row),
+            "mu": _mu(view["runs"], row),
             "note": f"{names[origin]}; {STEERS}" if row["test_split_steers"] else names[origin],
         }
         for origin, view in study["views"].items()
@@ -194,14 +128,39 @@ def _ours(study: dict, names: dict) -> list[dict]:
     ]
 
 
-def _value(row: dict) -> dict:
-    """A published row, whose values are text and empty where the source does not say."""
+def _mu(runs: pd.DataFrame, arm: dict) -> float:
+    """The largest mu among an arm's runs; NaN where no record has it, or the runs keep no epsilon."""
+    return runs.loc[(runs[ARM] == [arm[key] for key in ARM]).all(axis=1) & runs["private"], "mu"].max()
+
+
+def _value(row: dict, changes: dict) -> dict:
+    """A published row, whose values are text and empty where the source does not say; `change` is that to its baseline."""
     return row | {
         "epsilon": epsilon(f"{float(row['epsilon']):.3g}"),
         "delta": significant(row["delta"], 1) if row["delta"] else "",
         "accuracy": f"{row['accuracy']} ± {row['sd']}" if row["sd"] else row["accuracy"],
         "n": row["n"] or NOTHING,
+        "mu": float(row["mu"]) if row["mu"] else math.nan,
+        "change": changes.get(row["id"]),
     }
+
+
+def privacy_axis(table: pd.DataFrame, studies: list[dict]) -> list[dict]:
+    """What `dynamics.privacy_axis` draws: published values that have a mu, and ours; a place of ours once."""
+    rows = [
+        {"mu": float(row["mu"]), "accuracy": float(row["accuracy"]), "ours": False, "dataset": row["dataset"]}
+        | {"scalenorm": "ScaleNorm" in row["method"]}
+        for row in table.to_dict("records")
+        if row["mu"]
+    ]
+    ours: dict[tuple, dict] = {}
+    for study in studies:
+        view = study["views"].get("here")
+        for row in view["rows"] if view else []:
+            point = {"mu": _mu(view["runs"], row), "accuracy": row["mean"], "ours": True, "dataset": row["dataset"]}
+            if not math.isnan(point["mu"] + point["accuracy"]):
+                ours[tuple(row[key] for key in ARM)] = point | {"scalenorm": row["variant"] == "scalenorm"}
+    return rows + list(ours.values())
 
 
 def speed(table: pd.DataFrame) -> list[dict]:
@@ -249,13 +208,15 @@ def audit(table: pd.DataFrame) -> list[dict]:
 
 
 def not_run(studies: list[dict], outside: list[str]) -> dict:
-    """A row per unfinished study; `referenced` where our reference has one of them; committed runs `outside` all studies."""
-    absent = [study for study in studies if study["missing"]]
-    return {
-        "rows": [_absent(study) for study in absent],
-        "referenced": any("reference" in study["views"] for study in absent),
-        "outside": outside,
-    }
+    """Unfinished studies by the reason why, in words without the study's name; committed runs `outside` all studies."""
+    reasons: dict[tuple, dict] = {}
+    for study in studies:
+        if study["missing"]:
+            row = _absent(study)
+            commands = tuple(command.replace(study["name"], "STUDY") for command in row["commands"])
+            new = {"why": row["why"], "commands": commands, "rows": []}
+            reasons.setdefault((row["why"], commands), new)["rows"].append(row)
+    return {"reasons": list(reasons.values()), "outside": outside}
 
 
 def _absent(study: dict) -> dict:
@@ -263,7 +224,6 @@ def _absent(study: dict) -> dict:
     why, _, way_out = study["missing"]["reason"].partition("; ")
     return {
         "name": study["name"],
-        "question": study["question"],
         "not_private": bool(not_private(study["recipes"])),
         "missing": f"{study['missing']['missing']} of {study['missing']['runs']}",
         "why": why,

@@ -10,9 +10,11 @@ import yaml
 from markupsafe import Markup
 
 from bench.evidence import columns
+from bench.evidence.stats import LEVEL
 from bench.evidence.summary import Bits, of_study
 from bench.plan import spec
-from bench.report import figures
+from bench.report import dynamics, figures
+from bench.report.contrasts import matrices
 from bench.report.formats import listing, number, significant
 from bench.report.words import NOT_PRIVATE, badges, count, epsilon, nominal, plural, steers, unique
 
@@ -50,9 +52,12 @@ def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, 
     }
 
 
-def section(study: dict, official: set[str]) -> dict:
-    """What the page prints about a study that `gather` gave: the facts of its plan and a part per view, None where absent."""
-    views = {origin: _view(study, origin, official) for origin in study["views"]}
+def section(study: dict, official: set[str], names: dict[str, str]) -> dict:
+    """What the page prints about a study that `gather` gave: the facts of its plan and a part per view, None where absent.
+
+    `names` are what the page calls the origins of runs.
+    """
+    views = {origin: _view(study, origin, official) | {"origin": names[origin]} for origin in study["views"]}
     return {
         "name": study["name"],
         "question": study["question"],
@@ -65,7 +70,9 @@ def section(study: dict, official: set[str]) -> dict:
         "here": views.get("here"),
         "reference": views.get("reference"),
         "curves": study["figures"].get("curves"),
+        "clipping": study["figures"].get("clipping"),
         "mixing": study["figures"].get("mixing"),
+        "ratios": study["figures"].get("ratios"),
     }
 
 
@@ -122,6 +129,8 @@ def _view(study: dict, origin: str, official: set[str]) -> dict:
     suffix = "" if origin == "here" else f"-{origin}"
     return {
         "runs": len(runs),
+        "prefix": f"arm-{study['name']}{suffix}-",
+        "matrices": matrices(runs),
         "badges": badges(unique(runs["dataset"]), official, rows),
         "mixed": len(unique(runs["source_digest"])) > 1,
         "steers": steers(rows),
@@ -147,6 +156,7 @@ def _arms(rows: list[dict], *, several_recipes: bool, several_archs: bool) -> di
         "proxies": unique(row["recipe"] for row in rows if row["budget"] == "proxy"),
         "taken_apart": unique(row["recipe"] for row in rows if nominal(row) and row["budget"] != "proxy"),
         "intervals": len(known),
+        "holds": sum(row.get("difference_p_holm", 1.0) < 1 - LEVEL for row in known),
         "excludes_zero": [_arm(row, several_recipes=several_recipes, several_archs=several_archs) for row in clear],
     }
 
@@ -177,15 +187,30 @@ def _figures(study: str, here: list[dict], views: dict, looks: dict) -> dict[str
             for name, draw in (("accuracy", figures.accuracy), ("differences", figures.differences)):
                 name = name if origin == "here" else f"{name}-{origin}"
                 drawn[name] = draw(view["runs"], view["summary"], looks, f"{study}-{name}")
-    for name, part, draw in (("curves", "curve", figures.curves), ("mixing", "scale_mixing", figures.scale_mixing)):
-        points = []
-        for record in here:
-            if record["status"] == "completed":
-                keys = {key: value for key, value in columns.row(record).items() if key in (*IDENTITY, "private")}
-                points += [keys | point for point in record[part]]
-        if points:
-            drawn[name] = draw(pd.DataFrame(points), looks, f"{study}-{name}")
+    for name, (points, draw) in _measured(here, views).items():
+        if len(points):
+            drawn[name] = draw(points, looks, f"{study}-{name}")
     return {name: Markup(svg) for name, svg in drawn.items() if svg}
+
+
+def _measured(here: list[dict], views: dict) -> dict[str, tuple[pd.DataFrame, Callable]]:
+    """(rows, what draws them) by name, of what completed runs measured while they trained."""
+    done = [record for record in here if record["status"] == "completed"]
+    curves, clipping, mixing = (
+        pd.DataFrame([_keys(record) | point for record in done for point in of(record)])
+        for of in (itemgetter("curve"), dynamics.clipping_points, itemgetter("scale_mixing"))
+    )
+    ratios = dynamics.ratios(mixing, views["here"]["summary"]) if len(mixing) else mixing
+    return {
+        "curves": (curves, figures.curves),
+        "clipping": (clipping, dynamics.clipping),
+        "mixing": (mixing, figures.scale_mixing),
+        "ratios": (ratios, dynamics.scatter),
+    }
+
+
+def _keys(record: dict) -> dict:
+    return {key: value for key, value in columns.row(record).items() if key in (*IDENTITY, "private")}
 
 
 def _specification(study: spec.Study) -> str:

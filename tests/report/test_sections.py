@@ -1,7 +1,6 @@
 """What the page decides in its sections on results, on plain data."""
 
 import math
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -12,7 +11,17 @@ from bench.report.formats import MINUS, NOTHING
 NAMES = words.origins(committed=False)
 SUMMARY = {"recipe": "a", "arch": "wrn", "variant": "scalenorm", "epsilon": "8", "n": 2, "mean": 70.0, "sd": 1.0,
            "budget": "calibrated", "dataset": "CIFAR-10", "test_split_steers": True}  # fmt: skip
-VALUE = {"comparable_with": "quick", "epsilon": "8.0", "delta": "0.00001", "accuracy": "81.4", "sd": "0.7", "n": ""}
+VALUE = {
+    "id": "v",
+    "against": "",
+    "mu": "",
+    "comparable_with": "quick",
+    "epsilon": "8.0",
+    "delta": "0.00001",
+    "accuracy": "81.4",
+    "sd": "0.7",
+    "n": "",
+}
 
 
 def study(name="quick", **changes):
@@ -47,50 +56,6 @@ def test_the_overview_counts_what_was_run_and_names_what_was_not():
 def test_without_runs_the_overview_has_none():
     assert sections.overview([study()], [])["runs"] is None
     assert sections._share(study(records=[record(5), record(5)])) == "quick (2 of 3 runs, seed 5)"
-
-
-@pytest.fixture
-def claim():
-    return {"study": "quick", "arch": "wrn", "variant": "scalenorm", "against": "baseline", "epsilon": 8,
-            "range": [1.0, math.inf], "statement": "It helps.", "source": "Us"}  # fmt: skip
-
-
-def decided(claims, **changes):
-    row = {"name": "gain", "verdict": "not resolved", "dataset": "Copy", "test": "superiority", "pairs": 2}
-    table, content = pd.DataFrame([row | changes]), {"claims": {"gain": claims}}
-    return sections.claims(content, PLANS, table, [STUDY], {"CIFAR-10"}, NAMES)[0]
-
-
-STUDY = study(views={"here": {"rows": [SUMMARY]}}, plan={"recipe": ["a"]})
-PLANS = {"quick": SimpleNamespace(name="quick", runs=[SimpleNamespace(recipe_name="a", seed=seed) for seed in (0, 1)])}
-
-
-def test_a_claim_without_reference_has_one_verdict(claim):
-    part = decided(claim)
-    assert (part["verdict"], part["mark"], part["outcome"]) == ("not resolved", "?", "not resolved")
-    assert (part["range"], part["recipe"], part["epsilon"]) == ("above 1 point", "a", "8")
-    assert [row["origin"] for row in part["rows"]] == ["this report"]
-    assert [badge["text"] for badge in part["badges"]] == ["Copy: not the official data", words.STEERS]
-    assert part["rows"][0]["badges"] == []  # they stand at the claim's head
-
-
-def test_the_schedule_counts_only_where_the_arm_is_the_claims(claim):
-    for other in ({"arch": "resnet9"}, {"recipe": "b"}):
-        assert [badge["text"] for badge in decided(claim | other)["badges"]] == ["Copy: not the official data"]
-
-
-def test_the_reference_is_judged_by_the_same_rule(claim, monkeypatch):
-    runs = pd.DataFrame(
-        {"arch": "wrn", "epsilon": "8", "status": "completed", "recipe": "a", "variant": variant, "seed": seed,
-         "accuracy": 30.0 + seed + (50 + seed) * (variant == "scalenorm"), "dataset": "CIFAR-10", "dataset_digest": "d"}
-        for variant in ("baseline", "scalenorm")
-        for seed in (0, 1)
-    )  # fmt: skip
-    views = STUDY["views"] | {"reference": {"rows": [], "runs": runs}}
-    monkeypatch.setitem(STUDY, "views", views)
-    part = decided(claim)
-    assert part["outcome"] == "not resolved here, supported in our reference"
-    assert [row["badges"] for row in part["rows"]] == [[], [{"text": "CIFAR-10", "warn": False}]]
 
 
 def test_a_run_without_privacy_spends_nothing_in_words():
@@ -128,9 +93,9 @@ def test_of_several_recipes_ours_are_named():
 
 
 def test_a_published_value_says_what_its_source_says():
-    stated = sections._value(VALUE)
+    stated = sections._value(VALUE, {})
     assert [stated[key] for key in ("epsilon", "delta", "accuracy", "n")] == ["8", f"1e{MINUS}5", "81.4 ± 0.7", NOTHING]
-    bare = sections._value(VALUE | {"epsilon": "inf", "delta": "", "sd": "", "n": "3"})
+    bare = sections._value(VALUE | {"epsilon": "inf", "delta": "", "sd": "", "n": "3"}, {})
     assert [bare[key] for key in ("epsilon", "delta", "accuracy", "n")] == ["∞", "", "81.4", "3"]
 
 
@@ -161,20 +126,30 @@ def test_the_reason_is_parted_from_what_to_do():
     reason = "stale: 1 of 3; run `snakemake quick`, then `python -m bench promote --study quick`"
     missing = {"missing": 1, "runs": 3, "reason": reason}
     part = sections.not_run([study("views"), study(missing=missing)], ["a/b"])
-    (row,) = part["rows"]
+    (group,) = part["reasons"]
+    (row,) = group["rows"]
     assert (row["why"], row["missing"], row["not_private"], row["reference"]) == ("stale: 1 of 3", "1 of 3", False, None)
-    assert row["commands"] == ["snakemake quick", "python -m bench promote --study quick"]
-    assert (part["referenced"], part["outside"]) == (False, ["a/b"])
+    assert group["commands"] == ("snakemake STUDY", "python -m bench promote --study STUDY")
+    assert part["outside"] == ["a/b"]
     bare = sections._absent(study(missing=missing | {"reason": "needs a GPU"}))
     assert (bare["why"], bare["commands"]) == ("needs a GPU", [])
+
+
+def test_studies_that_are_missing_for_one_reason_stand_together():
+    missing = {"missing": 3, "runs": 3, "reason": "needs a GPU; run `bench run NAME`"}
+    absent = [
+        study(name, missing=missing | {"reason": missing["reason"].replace("NAME", name)}) for name in ("large", "views")
+    ]
+    (group,) = sections.not_run(absent, [])["reasons"]
+    assert ([row["name"] for row in group["rows"]], group["commands"]) == (["large", "views"], ("bench run STUDY",))
 
 
 def test_a_study_that_is_missing_here_points_to_our_reference():
     missing = {"missing": 3, "runs": 3, "reason": "not run"}
     recipes = {"a": {"budget": "proxy"}}
     part = sections.not_run([study(missing=missing, recipes=recipes, views={"reference": {"runs": [1, 2]}})], [])
-    assert part["referenced"]
-    assert (part["rows"][0]["reference"], part["rows"][0]["not_private"]) == (2, True)
+    (row,) = part["reasons"][0]["rows"]
+    assert (row["reference"], row["not_private"]) == (2, True)
 
 
 def test_failed_runs_are_the_diverged_ones():

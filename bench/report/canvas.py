@@ -1,0 +1,173 @@
+"""What all figures share: colours and marks of variants, panels, names, legends, and SVG text, equal for equal tables.
+
+Text and axes are drawn in a stand-in colour that becomes `currentColor`; marks have a contrast of 3 to either page.
+"""
+
+import io
+import math
+import re
+import textwrap
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+INK = "#010203"  # stands for the page's text colour
+# seaborn's colour-blind palette, the light ones darkened until they are seen on white
+COLOURS = ("#0173b2", "#b87400", "#029e73", "#b368a3", "#d55e00", "#3a8fc0", "#a8744a", "#8a8a8a")
+MARKERS = "osD^vPX*hpd8"
+DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+NETWORK = ["recipe", "arch"]
+PANEL = [*NETWORK, "epsilon"]
+WIDTH = 7.6  # inches
+LONGEST = 26  # letters of a name beside an axis, in one line
+RC = {
+    "svg.hashsalt": "scalenorm-bench",
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "grid.linewidth": 0.6,
+    "grid.alpha": 0.15,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    **dict.fromkeys([f"{part}.color" for part in ("text", "xtick", "ytick", "grid")], INK),
+    **dict.fromkeys(["axes.labelcolor", "axes.edgecolor"], INK),
+}
+
+
+class Style(NamedTuple):
+    """How a variant looks in every figure; no two variants share both colour and marker."""
+
+    colour: str
+    marker: str
+    dash: str | tuple
+
+
+def styles(studies: Iterable[Iterable[str]]) -> dict[str, Style]:
+    """A style for every variant, given the variants of each study: within a study colours repeat when all are used.
+
+    The two variants that the benchmark is about have colours of their own.
+    """
+    studies = [list(dict.fromkeys(variants)) for variants in studies]
+    own, *common = COLOURS
+    chosen = {"baseline": Style(INK, MARKERS[0], DASHES[0]), "scalenorm": Style(own, MARKERS[0], DASHES[0])}
+    for variant in (variant for variants in studies for variant in variants):
+        if variant in chosen:
+            continue
+        beside = [chosen[other].colour for names in studies if variant in names for other in names if other in chosen]
+        everywhere = [style.colour for style in chosen.values()]
+        colour = min(common, key=lambda c: (beside.count(c), everywhere.count(c)))
+        turn = everywhere.count(colour)
+        chosen[variant] = Style(colour, MARKERS[turn % len(MARKERS)], DASHES[turn % len(DASHES)])
+    return chosen
+
+
+def grid(points: pd.DataFrame, *, height: float, by: Iterable[str] = NETWORK, **shared) -> tuple[Figure, list]:
+    """A figure with a panel per value of `by` (rows) and epsilon (columns), and [(rows of a panel, its axis)]."""
+    by = list(by)
+    lines = points[by].drop_duplicates().to_numpy().tolist()
+    epsilons = sorted(points["epsilon"].unique(), key=float)
+    told = [key for key in by if key not in NETWORK or len(points[key].unique()) > 1]
+    figure = Figure(figsize=(WIDTH, height * len(lines) + 0.7), layout="constrained")
+    axes = figure.subplots(len(lines), len(epsilons), squeeze=False, **shared)
+    panels = []
+    for line, row in zip(lines, axes, strict=True):
+        for epsilon, axis in zip(epsilons, row, strict=True):
+            chosen = (points[by] == line).all(axis=1) & (points["epsilon"] == epsilon)
+            names = [name for key, name in zip(by, line, strict=True) if key in told]
+            label = "ε = ∞" if epsilon == "inf" else f"ε = {epsilon}"
+            nominal = epsilon != "inf" and not points.loc[chosen, "private"].all()
+            axis.set_title(", ".join([*names, f"nominal {label}, not private" if nominal else label]), loc="left")
+            axis.xaxis.set_major_locator(MaxNLocator(4 if len(epsilons) < 4 else 3))
+            panels.append((points[chosen], axis))
+    return figure, panels
+
+
+def height(names: Iterable[str]) -> float:
+    """Inches of a panel with a row for every name."""
+    return 0.5 + 0.3 * sum(max(1, 0.6 * len(wrapped(name).splitlines())) for name in names)
+
+
+def wrapped(name: str, width: int = LONGEST) -> str:
+    """A name in lines that leave room for what it names."""
+    return "\n".join(textwrap.wrap(name, width, break_on_hyphens=True)) or name
+
+
+def name_rows(axis: Axes, variants: list[str]) -> None:
+    """Variants from top to bottom instead of a numbered axis."""
+    axis.set_yticks(range(len(variants)), map(wrapped, variants))
+    axis.set_ylim(len(variants) - 0.5, -0.6)
+    axis.tick_params(axis="y", length=0)
+    axis.spines["left"].set_visible(False)
+    axis.grid()
+
+
+def legend(figure: Figure, handles: list[Line2D]) -> None:
+    """A legend above the panels, of as many columns as names of this length leave room for; the figure grows by its rows."""
+    for handle in handles:
+        handle.set_label(wrapped(handle.get_label(), 90))
+    longest = max(len(line) for handle in handles for line in handle.get_label().splitlines())
+    columns = max(1, min(6, len(handles), int(WIDTH * 72 / (5.2 * longest + 40))))
+    lines = sum(len(handle.get_label().splitlines()) for handle in handles)
+    width, tall = figure.get_size_inches()
+    figure.set_size_inches(width, tall + 0.18 * (lines / columns + 1))
+    figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.4, borderpad=0)
+
+
+def numbered(figure: Figure, looks: dict[str, Style]) -> None:
+    """A legend of lines whose names begin with their number, as `number_ends` writes it."""
+    lines = [Line2D([], [], color=s.colour, ls=s.dash, label=f"{n} {name}") for n, (name, s) in enumerate(looks.items(), 1)]
+    legend(figure, lines)
+
+
+def number_ends(panels: list[tuple[Axes, dict[str, tuple[float, float]]]]) -> None:
+    """Writes every text right of its point (x, y), apart from those below and above; after all panels have been drawn.
+
+    `panels` are (axis, points in data units by text).
+    """
+    for axis, ends in panels:
+        if ends:
+            axis.set_xlim(right=axis.dataLim.x1 + 0.12 * axis.dataLim.width)
+            (bottom, top), room = axis.get_ylim(), min(0.075, 0.95 / len(ends))
+            for text, place in spread({text: (y - bottom) / (top - bottom) for text, (_, y) in ends.items()}, room).items():
+                point = ends[text][0], bottom + place * (top - bottom)
+                axis.annotate(text, point, (3, 0), textcoords="offset points", va="center", fontsize=7.5)
+
+
+def spread(places: dict[str, float], room: float) -> dict[str, float]:
+    """Places between 0 and 1, in their order and at least `room` apart where they fit; moved up, and down from the end."""
+    found, last = {}, -math.inf
+    for text in sorted(places, key=places.__getitem__):
+        found[text] = last = max(places[text], last + room)
+    limit = 1.0
+    for text in reversed(found):
+        found[text] = min(found[text], limit)
+        limit = found[text] - room
+    return found
+
+
+def svg(figure: Figure, prefix: str, title: str) -> str:
+    """The figure as an <svg> element that can stand in a page beside others or alone in a file.
+
+    Coordinates are rounded to hundredths of a point: nobody sees less, and the text is half as long.
+    """
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Title": title})
+    drawn = re.sub(r"<metadata>.*?</metadata>\s*", "", text.getvalue(), flags=re.DOTALL)
+    drawn = re.sub(r"(\d\.\d\d)\d+", r"\1", drawn[drawn.index("<svg") :])
+    drawn = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}-", drawn).replace(INK, "currentColor")
+    drawn = drawn.replace("<svg ", f'<svg id="{prefix}" role="img" aria-labelledby="{prefix}-title" ', 1)
+    drawn = drawn.replace("<title>", f'<title id="{prefix}-title">', 1)
+    return drawn.replace("*{stroke-linejoin", f"#{prefix} *{{stroke-linejoin", 1)

@@ -1,0 +1,66 @@
+"""Colours that are seen, names that fit, numbers that do not lie upon each other."""
+
+import itertools
+
+import pandas as pd
+import pytest
+
+from bench.report import canvas, dynamics, figures
+
+PAGES = {"light": "#ffffff", "dark": "#14171a"}  # as in style.css
+LONG = "scalenorm-in-front-of-the-second-convolution-of-the-last-stage-without-affine"
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2's relative luminance."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize(("colour", "page"), itertools.product(canvas.COLOURS, PAGES.values()))
+def test_marks_are_seen_on_both_pages(colour, page):
+    light, dark = sorted((luminance(colour), luminance(page)), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 3
+
+
+def test_numbers_stay_apart_in_their_order_and_inside():
+    places = canvas.spread({"a": 0.98, "b": 0.97, "c": 0.5, "d": 0.99, "e": 0.51}, 0.075)
+    assert [text for text, _ in sorted(places.items(), key=lambda item: item[1])] == ["c", "e", "b", "a", "d"]
+    values = sorted(places.values())
+    assert all(b - a >= 0.075 - 1e-9 for a, b in itertools.pairwise(values))
+    assert (places["c"], values[-1]) == (pytest.approx(0.5), 1.0)
+
+
+def test_a_long_name_is_wrapped_and_whole():
+    assert len(LONG) == 77
+    lines = canvas.wrapped(LONG).splitlines()
+    assert max(map(len, lines)) <= canvas.LONGEST
+    assert "".join(lines) == LONG
+    assert canvas.wrapped("") == ""
+
+
+def points(variants, seeds=2):
+    return pd.DataFrame(
+        {"recipe": "a", "arch": "wrn", "variant": variant, "epsilon": "8", "seed": seed, "private": True, "step": step,
+         "accuracy": 60.0 + step + i + seed, "clipped": 0.5, "norm": 1.0 + i, "snr": 0.1}
+        for i, variant in enumerate(variants)
+        for seed in range(seeds)
+        for step in (1, 2)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("variants", [["baseline", LONG], ["baseline", *(f"variant-{i}" for i in range(59))]])
+@pytest.mark.parametrize("draw", [figures.curves, dynamics.clipping])
+def test_every_name_of_two_or_sixty_variants_stands_in_the_legend(draw, variants):
+    svg = draw(points(variants), canvas.styles([variants]), "x")
+    for number, variant in enumerate(variants, 1):
+        assert f"{number} {variant}<" in svg
+    # nothing is cut: the figure grows with its legend, and every text begins inside
+    width = float(svg.split('viewBox="0 0 ')[1].split()[0])
+    assert width == pytest.approx(canvas.WIDTH * 72, abs=1)
+
+
+def test_many_seeds_are_drawn_as_a_band():
+    few, many = (figures.curves(points(["baseline"], seeds), canvas.styles([["baseline"]]), "x") for seeds in (3, 300))
+    assert len(many) < 1.5 * len(few)
