@@ -19,7 +19,7 @@ PLACE = ["dataset", "recipe", "arch", "epsilon"]
 def ours(summary: pd.DataFrame) -> list[dict]:
     """The effect at every dataset, recipe, network and finite epsilon that runs keep, by the study with the most pairs.
 
-    Studies share runs, so that their rows about one place are not independent; the first of equal ones counts. Each has
+    Studies share runs, so that their rows about one place are not independent; the later of equal ones counts, planned when the other was known. Each has
     PLACE, `study`, `pairs`, `difference`, `low`, `high`, `detectable` and `finding`, see `finding`.
     """
     rows = [
@@ -30,7 +30,7 @@ def ours(summary: pd.DataFrame) -> list[dict]:
     best: dict[tuple, dict] = {}
     for row in rows:
         place = tuple(row[key] for key in PLACE)
-        if not best.get(place) or row["difference_n"] > best[place]["difference_n"]:
+        if place not in best or row["difference_n"] >= best[place]["difference_n"]:
             best[place] = row
     return [
         {key: row[key] for key in (*PLACE, "study", "difference", "detectable")}
