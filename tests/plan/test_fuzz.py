@@ -131,7 +131,7 @@ def trees(draw) -> bytes:
         )
         try:
             tree = changed(tree, keys, change)
-        except (KeyError, IndexError, TypeError):  # the first change has removed the second's place
+        except (KeyError, IndexError, TypeError, AttributeError):  # the first change has removed the second's place
             continue
     return dumped(tree)
 
