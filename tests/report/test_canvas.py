@@ -18,7 +18,7 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@pytest.mark.parametrize(("colour", "page"), itertools.product(canvas.COLOURS, PAGES.values()))
+@pytest.mark.parametrize(("colour", "page"), list(itertools.product(canvas.COLOURS, PAGES.values())))
 def test_marks_are_seen_on_both_pages(colour, page):
     light, dark = sorted((luminance(colour), luminance(page)), reverse=True)
     assert (light + 0.05) / (dark + 0.05) >= 3
