@@ -25,6 +25,8 @@ NETWORK = ["recipe", "arch"]
 PANEL = [*NETWORK, "epsilon"]
 WIDTH = 7.6  # inches
 LONGEST = 26  # letters of a name beside an axis, in one line
+# marks that follow each other and have one style
+USES = re.compile(r'<use [^>]*?style="(?P<style>[^"]*)"/>(?:\n<use [^>]*?style="(?P=style)"/>)+')
 RC = {
     "svg.hashsalt": "scalenorm-bench",
     "svg.fonttype": "none",
@@ -158,6 +160,11 @@ def spread(places: dict[str, float], room: float) -> dict[str, float]:
     return found
 
 
+def _gathered(uses: re.Match) -> str:
+    """Marks of one style, which is said once."""
+    return f'<g style="{uses["style"]}">\n' + uses[0].replace(f' style="{uses["style"]}"', "") + "\n</g>"
+
+
 def svg(figure: Figure, prefix: str, title: str) -> str:
     """The figure as an <svg> element that can stand in a page beside others or alone in a file.
 
@@ -167,6 +174,7 @@ def svg(figure: Figure, prefix: str, title: str) -> str:
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Title": title})
     drawn = re.sub(r"<metadata>.*?</metadata>\s*", "", text.getvalue(), flags=re.DOTALL)
     drawn = re.sub(r"(\d\.\d\d)\d+", r"\1", drawn[drawn.index("<svg") :])
+    drawn = re.sub(USES, _gathered, re.sub(r"\n +", "\n", drawn))
     drawn = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}-", drawn).replace(INK, "currentColor")
     drawn = drawn.replace("<svg ", f'<svg id="{prefix}" role="img" aria-labelledby="{prefix}-title" ', 1)
     drawn = drawn.replace("<title>", f'<title id="{prefix}-title">', 1)

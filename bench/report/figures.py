@@ -92,9 +92,11 @@ def curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
 def scale_mixing(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
     """Standard deviation at the sites from rows (recipe, arch, variant, epsilon, seed, private, block, skip, branch, sum).
 
-    A panel per block and epsilon, a line per variant: the wider skip and branch lie apart, the more the scales mix.
+    A panel per block and epsilon, a line per variant: the wider skip and branch lie apart, the more the scales mix. Small
+    marks are seeds; of many a line holds two thirds.
     """
     variants = list(points["variant"].unique())
+    many = len(points[[*PANEL, "variant", "seed"]].drop_duplicates()) > LINES
     with matplotlib.rc_context(RC):
         figure, panels = grid(points, height=height(variants), sharex=True, sharey=True, by=[*NETWORK, "block"])
         for rows, axis in panels:
@@ -104,7 +106,10 @@ def scale_mixing(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> 
                 for site, marker in SITES.items():
                     look = {"color": looks[variant].colour, "marker": marker, "ls": "", "mew": 0.8}
                     face = {} if site == "sum" else {"mfc": "none"}
-                    axis.plot(seeds[site], [place] * len(seeds), ms=3, alpha=0.35, **look, **face)
+                    if many:
+                        axis.plot(seeds[site].quantile([1 / 6, 5 / 6]), [place] * 2, color=looks[variant].colour, lw=0.6)
+                    else:
+                        axis.plot(seeds[site], [place] * len(seeds), ms=3, alpha=0.35, **look, **face)
                     axis.plot(means[site], place, ms=6, **look, **face)
             name_rows(axis, variants)
             axis.set_xlim(0, 1.08 * points[list(SITES)].to_numpy().max())

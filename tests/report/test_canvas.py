@@ -18,7 +18,7 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@pytest.mark.parametrize(("colour", "page"), itertools.product(canvas.COLOURS, PAGES.values()))
+@pytest.mark.parametrize(("colour", "page"), list(itertools.product(canvas.COLOURS, PAGES.values())))
 def test_marks_are_seen_on_both_pages(colour, page):
     light, dark = sorted((luminance(colour), luminance(page)), reverse=True)
     assert (light + 0.05) / (dark + 0.05) >= 3
@@ -59,6 +59,12 @@ def test_every_name_of_two_or_sixty_variants_stands_in_the_legend(draw, variants
     # nothing is cut: the figure grows with its legend, and every text begins inside
     width = float(svg.split('viewBox="0 0 ')[1].split()[0])
     assert width == pytest.approx(canvas.WIDTH * 72, abs=1)
+
+
+def test_marks_of_one_style_say_it_once():
+    drawn = '<use x="1" style="a"/>\n<use x="2" style="a"/>\n<use x="3" style="b"/>'
+    expected = '<g style="a">\n<use x="1"/>\n<use x="2"/>\n</g>\n<use x="3" style="b"/>'
+    assert canvas.USES.sub(canvas._gathered, drawn) == expected
 
 
 def test_many_seeds_are_drawn_as_a_band():

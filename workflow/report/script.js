@@ -68,7 +68,8 @@ const offer = (place, name, kinds) => {
 document.querySelectorAll("table").forEach((table) => {
   if (table.caption) {
     const name = table.caption.textContent.trim();
-    offer(table.caption.firstElementChild, name, [["CSV", "text/csv", () => csv(table)], ["JSON", "application/json", () => json(table)]]);
+    const kinds = [["CSV", "text/csv", () => csv(table)], ["JSON", "application/json", () => json(table)]];
+    offer(table.caption.firstElementChild, name, kinds);
   }
 });
 document.querySelectorAll("figure svg").forEach((svg) => {

@@ -36,13 +36,22 @@ rule report:
             *(
                 f"bench/report/{name}.py"
                 for name in (
-                    "page",
-                    "words",
-                    "studies",
-                    "sections",
-                    "origins",
-                    "formats",
+                    "about",
+                    "answer",
+                    "canvas",
+                    "claims",
+                    "contrasts",
+                    "dictionary",
+                    "downloads",
+                    "dynamics",
                     "figures",
+                    "formats",
+                    "origins",
+                    "page",
+                    "sections",
+                    "studies",
+                    "variants",
+                    "words",
                 )
             ),
             *(
