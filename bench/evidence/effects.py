@@ -20,7 +20,8 @@ def ours(summary: pd.DataFrame) -> list[dict]:
     """The effect at every dataset, recipe, network and finite epsilon that runs keep, by the study with the most pairs.
 
     Studies share runs, so that their rows about one place are not independent; of equal ones the later counts, which was
-    planned when the other was known. Each has PLACE, `study`, `pairs`, `difference`, `low`, `high`, `detectable` and `finding`, see `finding`.
+    planned when the other was known. Each has PLACE, `study`, `pairs`, `difference`, `low`, `high`, `detectable` and
+    `finding`, see `finding`.
     """
     rows = [
         row
