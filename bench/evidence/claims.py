@@ -24,19 +24,19 @@ def decide(claims: dict[str, dict], runs: pd.DataFrame, recipe: str, seeds: Sequ
     `runs` are the rows of the study's runs, `recipe` is its first recipe, `seeds` are all that it plans: a claim is decided
     when every one of them has finished in every arm of the contrast, never before, so that nobody stops where it looks
     best. The value of a seed is variant - against in points, on the same data. `p` is two-sided, against the end of the
-    claim's range that is nearest; `p_holm` is adjusted over the study's claims that can be decided. Supported: the interval
-    lies within the range, and p_holm is below 5 %; contradicted: it lies outside, likewise.
+    claim's range that is nearest; `p_holm` is adjusted over all claims of the study, those that wait for runs as if their p
+    were 1. Supported: the interval lies within the range, and p_holm is below 5 %; contradicted: it lies outside, likewise.
     """
     found = [_contrast(claim, runs, recipe) for claim in claims.values()]
     ready = [row["difference_n"] == len(seeds) and not math.isnan(row["p"]) for row in found]
-    adjusted = iter(holm([row["p"] for row, is_ready in zip(found, ready, strict=True) if is_ready]))
+    adjusted = holm([row["p"] if is_ready else 1.0 for row, is_ready in zip(found, ready, strict=True)])
     return [
         {"name": name}
         | _plan(claim, recipe)
         | row
         | {"pairs": len(seeds)}
-        | _verdict(row, len(seeds), next(adjusted) if is_ready else math.nan)
-        for (name, claim), row, is_ready in zip(claims.items(), found, ready, strict=True)
+        | _verdict(row, len(seeds), p if is_ready else math.nan)
+        for (name, claim), row, is_ready, p in zip(claims.items(), found, ready, adjusted, strict=True)
     ]
 
 
