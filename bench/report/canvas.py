@@ -64,7 +64,7 @@ def styles(studies: Iterable[Iterable[str]]) -> dict[str, Style]:
     """
     studies = [list(dict.fromkeys(variants)) for variants in studies]
     own, *common = COLOURS
-    chosen = {"baseline": Style(INK, MARKERS[0], DASHES[0]), "scalenorm": Style(own, MARKERS[0], DASHES[0])}
+    chosen = {"baseline": Style(INK, MARKERS[0], DASHES[0]), "scalenorm": Style(own, MARKERS[0], DASHES[1])}
     for variant in (variant for variants in studies for variant in variants):
         if variant in chosen:
             continue
@@ -72,7 +72,7 @@ def styles(studies: Iterable[Iterable[str]]) -> dict[str, Style]:
         everywhere = [style.colour for style in chosen.values()]
         colour = min(common, key=lambda c: (beside.count(c), everywhere.count(c)))
         turn = everywhere.count(colour)
-        chosen[variant] = Style(colour, MARKERS[turn % len(MARKERS)], DASHES[turn % len(DASHES)])
+        chosen[variant] = Style(colour, MARKERS[turn % len(MARKERS)], DASHES[len(chosen) % len(DASHES)])
     return chosen
 
 

@@ -24,6 +24,11 @@ def test_marks_are_seen_on_both_pages(colour, page):
     assert (light + 0.05) / (dark + 0.05) >= 3
 
 
+def test_in_grey_neighbours_differ_by_their_dash():
+    looks = canvas.styles([["baseline", "scalenorm", "before-add", "on-skip"]])
+    assert len({str(look.dash) for look in looks.values()}) == 4
+
+
 def test_numbers_stay_apart_in_their_order_and_inside():
     places = canvas.spread({"a": 0.98, "b": 0.97, "c": 0.5, "d": 0.99, "e": 0.51}, 0.075)
     assert [text for text, _ in sorted(places.items(), key=lambda item: item[1])] == ["c", "e", "b", "a", "d"]

@@ -124,7 +124,7 @@ def test_the_page_says_of_every_arm_its_recipe_and_whether_it_is_private(folder,
     assert ledger["proxy-lr-8 not private"][1:5] == ["proxy", "8", "1,234", "1,100"]
     assert ledger["de-wrn-as-published"][1] == "as published"
     assert any("scalenorm with de-wrn-as-published" in row[0] for row in parsed.rows["published"])
-    assert "wrn40-4, recipe de-wrn, ε = 8, study headline" in text
+    assert "wrn40-4, recipe de-wrn, ε = 8, decided by 2 pairs" in text
 
     summary = pd.read_csv(folder / "results/summary.csv").groupby("study")["budget"].unique()
     assert set(summary["headline"]) == {"calibrated", "as-published"}

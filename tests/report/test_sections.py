@@ -11,6 +11,8 @@ from bench.report.formats import MINUS, NOTHING
 NAMES = words.origins(committed=False)
 SUMMARY = {"recipe": "a", "arch": "wrn", "variant": "scalenorm", "epsilon": "8", "n": 2, "mean": 70.0, "sd": 1.0,
            "budget": "calibrated", "dataset": "CIFAR-10", "test_split_steers": True}  # fmt: skip
+RUNS = pd.DataFrame([{key: SUMMARY[key] for key in ("recipe", "arch", "variant", "epsilon")} | {"private": True, "mu": 1.5}])
+VIEW = {"rows": [SUMMARY], "runs": RUNS}
 VALUE = {
     "id": "v",
     "against": "",
@@ -73,7 +75,7 @@ def test_a_run_without_privacy_spends_nothing_in_words():
 def test_published_values_stand_beside_the_study_that_they_are_comparable_with():
     table = pd.DataFrame([VALUE, VALUE | {"comparable_with": ""}, VALUE | {"comparable_with": "gone"},
                           VALUE | {"comparable_with": "idle"}])  # fmt: skip
-    quick, idle = study(views={"here": {"rows": [SUMMARY]}, "reference": {"rows": [SUMMARY]}}), study("idle")
+    quick, idle = study(views={"here": VIEW, "reference": VIEW}), study("idle")
     gone, without, beside, further = sections.published(table, [quick, idle], NAMES)
     assert gone["title"] == "1 value comparable with study gone, which this configuration does not have"
     assert without["title"] == "1 value comparable with study idle, which has no finished run"
@@ -81,15 +83,28 @@ def test_published_values_stand_beside_the_study_that_they_are_comparable_with()
     assert [group["beside"] for group in (gone, without, beside, further)] == [None, None, "quick", None]
     assert [len(group["ours"]) for group in (gone, without, beside, further)] == [0, 0, 2, 0]
     assert [row["note"] for row in beside["ours"]] == [f"{name}; {words.STEERS}" for name in ("this report", "our reference")]
-    assert beside["ours"][0]["method"] == "scalenorm"
-    quick["views"] = {"here": {"rows": [SUMMARY | {"test_split_steers": False}]}}
+    assert (beside["ours"][0]["method"], beside["ours"][0]["mu"]) == ("scalenorm", 1.5)
+    quick["views"] = {"here": VIEW | {"rows": [SUMMARY | {"test_split_steers": False}]}}
     assert sections._ours(quick, NAMES)[0]["note"] == "this report"
 
 
 def test_of_several_recipes_ours_are_named():
     recipes = {name: {"budget": "calibrated", "delta": 1e-5} for name in "ab"}
-    (row,) = sections._ours(study(recipes=recipes, views={"here": {"rows": [SUMMARY | {"epsilon": "inf"}]}}), NAMES)
+    (row,) = sections._ours(study(recipes=recipes, views={"here": VIEW | {"rows": [SUMMARY | {"epsilon": "inf"}]}}), NAMES)
     assert (row["method"], row["delta"], row["accuracy"]) == ("scalenorm with a", "", "70.00 ± 1.00")
+
+
+def test_values_on_the_axis_of_privacy_are_those_with_a_mu():
+    table = pd.DataFrame([VALUE | {"method": "DP-SGD", "dataset": "CIFAR-10", "mu": mu} for mu in ("", "1.569")])
+    theirs, ours = sections.privacy_axis(table, [study(views={"here": VIEW}), study("again", views={"here": VIEW})])
+    assert (theirs["mu"], theirs["ours"], theirs["scalenorm"]) == (1.569, False, False)
+    assert (ours["mu"], ours["accuracy"], ours["scalenorm"]) == (1.5, 70.0, True)
+
+
+def test_a_published_effect_stands_beside_its_value():
+    values = [VALUE | {"comparable_with": ""}, VALUE | {"id": "w", "against": "v", "accuracy": "82.5", "comparable_with": ""}]
+    (group,) = sections.published(pd.DataFrame(values), [], NAMES)
+    assert [row["change"] and round(row["change"]["difference"], 2) for row in group["rows"]] == [None, 1.1]
 
 
 def test_a_published_value_says_what_its_source_says():
