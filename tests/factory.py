@@ -34,6 +34,7 @@ def record_of(run: spec.Run, accuracy: float | None, status: str = "completed") 
         "curve": [
             {"step": step, "epsilon_rdp": epsilon, "train_loss": 1.0, "test_loss": 1.0, "accuracy": accuracy}
             for step in (run.recipe["steps"] // 2, run.recipe["steps"])
+            if accuracy is not None  # a run that diverged ends before its first evaluation here
         ],
         "scale_mixing": [{"block": block, "skip": 1.0, "branch": 0.5, "sum": 1.2} for block in ("res1", "res2")],
         "privacy": {

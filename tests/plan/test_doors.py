@@ -97,7 +97,7 @@ def test_what_it_takes_torch_takes(shipped, optimizer):
     resolve.studies_of(shipped)
     weight = torch.nn.Parameter(torch.ones(2))
     weight.grad = torch.ones(2)
-    recipe.make_optimizer(shipped["recipes"]["digits"], [weight]).step()
+    recipe.make_optimizer(shipped["recipes"]["digits"], [weight], torch.device("cpu")).step()
     assert weight.isfinite().all()
 
 
