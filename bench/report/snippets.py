@@ -15,12 +15,13 @@ from collections.abc import Iterable
 import pandas as pd
 
 from bench import BenchError
-from bench.evidence import mechanism, stats
+from bench.evidence import effects, mechanism, stats
 from bench.evidence import summary as arms
 from bench.plan.claims import range_text
 from bench.plan.config import did_you_mean
 from bench.plan.spec import Run, Study, epsilon_text
 from bench.plan.spec import mechanism as parts_of
+from bench.report import answer
 from bench.report.formats import NOTHING, interval, number, significant
 from bench.report.words import epsilon, nominal
 
@@ -75,11 +76,16 @@ def _snippet(name: str, where: str, tables: dict, studies: dict[str, Study]) -> 
         return _mechanism(runs, recipes) if kind == "mechanism" else _rates(runs, recipes)
     if name == "studies":
         return _studies(studies.values(), tables["not_run"])
+    if name == "answer":
+        said = answer.sentences(effects.ours(tables["summary"]), tables["claims"].to_dict("records"))
+        return "\n".join(f"- {sentence}" for sentence in said if sentence)
     if name == "verdicts":
         return _verdicts(tables["claims"]) if len(tables["runs"]) else NONE
     if name == "speed":
         return _speed(tables["speed"])
-    raise BenchError(f"{where}: expected summary, pairing, mechanism or rates STUDY, studies, verdicts, speed or search NAME")
+    raise BenchError(
+        f"{where}: expected summary, pairing, mechanism or rates STUDY, answer, studies, verdicts, speed or search NAME"
+    )
 
 
 def _studies(studies: Iterable[Study], not_run: pd.DataFrame) -> str:
