@@ -140,9 +140,10 @@ def provenance() -> dict:
 
 
 def _commit_at_home() -> tuple[str, bool]:
-    path, here = ROOT / PROVENANCE, source_digest()
+    path = ROOT / PROVENANCE
     try:
         found = json.loads(path.read_text())
+        here = source_digest()
         head, dirty, digest = str(found["commit"]), bool(found["dirty"]), found["source_digest"]
         problem = None if digest == here else f"it was made of other sources ({digest}; here they are {here})"
     except FileNotFoundError:

@@ -212,7 +212,7 @@ def test_importing_the_command_line_is_cheap():
     [
         ("bench sta", ["status"]),
         ("bench run qui", ["quick", "quick-again"]),
-        ("bench status --study poc", ["pocket-pilot", "pocket"]),
+        ("bench status --study poc", ["pocket-pilot", "pocket", "pocket-placements", "pocket-wide"]),
         ("bench describe resnet9-", ["resnet9-w16", "resnet9-w8"]),
         ("bench describe resnet9 scalenorm-", ["scalenorm-layer", "scalenorm-groups-8", "scalenorm-none"]),
         ("bench show headline", ["headline", "headline-bf16", "headline-wrn40"]),
@@ -441,12 +441,12 @@ def test_check_estimates_records_steps_and_gpus(folder, studies, monkeypatch, ca
     printed = capsys.readouterr().out
     about = {line.split()[0]: re.split(r" {2,}", line)[4] for line in printed.splitlines()[1:] if line.count("  ") > 3}
     assert about["quick"] == "40 s"
-    assert about["pocket"] == f"{60 * 256 * 384 / 1024 / 3600:.1f} h"
+    assert about["pocket"] == f"{256 * 256 * 384 / 1024 / 3600:.1f} h"
     claim = 96 * 1024 * 2441 / 10000 + 32 * 1024 * 2441 / 20000
     assert about["claim"] == f"{claim / 3600:.1f} h on a GPU"
     assert about["headline"] == "unknown without a GPU"
     assert about["quick-again"] == "4 min"  # from quick's records, which are of its kind
-    assert timed == ["resnet9-w8"]
+    assert timed == ["resnet9-w8", "resnet9-w16"]
     memory = {line.split()[0]: re.split(r" {2,}", line)[5] for line in printed.splitlines() if "needs a GPU" in line}
     assert (memory["claim"], memory["headline"]) == ("6.1 GiB", "763 GiB")
     assert "quick" not in memory

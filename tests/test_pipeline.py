@@ -124,7 +124,7 @@ def test_adding_a_variant_trains_its_runs_only_and_removing_it_none(folder, conf
         (lambda c: c["recipes"]["pocket"].update(steps=3), {}),
         (lambda c: c["machine"].update(physical_batch=3), {}),
         (lambda c: c["datasets"]["cifar10"].update(path="/elsewhere"), {}),
-        (lambda c: c["claims"]["it-is-the-sum"].update(at_least=1.0), {"summarise": 1, "report": 1, "all": 1}),
+        (lambda c: c["claims"]["it-is-the-sum"].update(range=[1.0, 2.0]), {"summarise": 1, "report": 1, "all": 1}),
     ],
     ids=["seed", "variant", "recipe", "budget", "other-recipe", "machine", "path", "claim"],
 )
@@ -231,8 +231,8 @@ def test_a_run_by_hand_on_changed_data_makes_the_others_stale(pictures, _shipped
 
 def test_studies_are_targets_and_can_be_chosen(folder):
     assert planned(folder, "quick") == {"quick": 1}
-    assert planned(folder, "pocket")["train"] == 60
-    assert planned(folder, "--config", "studies=quick,pocket")["train"] == 60
+    assert planned(folder, "pocket")["train"] == 256
+    assert planned(folder, "--config", "studies=quick,pocket")["train"] == 256
     done = snakemake(folder, "-n", "--config", "studies=quik")
     assert done.returncode == 1
     assert "unknown study 'quik' (did you mean 'quick'?)" in done.stdout + done.stderr
