@@ -6,9 +6,9 @@ import torch
 from bench.plan import config, resolve
 
 # torch has products of bf16 numbers in float32 for GPUs only; of a CPU's tests, too, now: exact products, float32 sums
-EMULATED = torch.library.Library("aten", "IMPL")
-EMULATED.impl("bmm.dtype", lambda a, b, out_dtype: a.to(out_dtype) @ b.to(out_dtype), "CPU")
-EMULATED.impl("bmm.dtype_out", lambda a, b, out_dtype, *, out: out.copy_(a.to(out_dtype) @ b.to(out_dtype)), "CPU")
+PRODUCTS = torch.library.Library("aten", "IMPL")
+PRODUCTS.impl("bmm.dtype", lambda a, b, out_dtype: a.to(out_dtype) @ b.to(out_dtype), "CPU")
+PRODUCTS.impl("bmm.dtype_out", lambda a, b, out_dtype, *, out: out.copy_(a.to(out_dtype) @ b.to(out_dtype)), "CPU")
 
 
 @pytest.fixture(autouse=True, scope="session")

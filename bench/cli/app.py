@@ -89,6 +89,18 @@ def argument(name: str, **settings) -> click.Argument:
     return click.Argument([name], **settings)
 
 
+NETWORK = (
+    argument("arch", shell_complete=complete.archs),
+    argument("variant", shell_complete=complete.variants),
+    option(
+        "--dataset",
+        default="cifar10",
+        show_default=True,
+        help="Decides input channels and size.",
+        shell_complete=complete.datasets,
+    ),
+)
+
 verb(
     "Everyday",
     "run",
@@ -187,15 +199,7 @@ verb(
     "describe",
     "Print a network: its residual blocks, filled sites, layers and parameter count.\n\n"
     "ARCH is resnet9, say, and VARIANT scalenorm.",
-    argument("arch", shell_complete=complete.archs),
-    argument("variant", shell_complete=complete.variants),
-    option(
-        "--dataset",
-        default="cifar10",
-        show_default=True,
-        help="Decides input channels and size.",
-        shell_complete=complete.datasets,
-    ),
+    *NETWORK,
     short="Print a network: blocks, filled sites, layers, parameters.",
 )
 verb(
@@ -204,15 +208,7 @@ verb(
     "Test that a network may train privately, as every private run does before its first step: its layers are what the "
     "engine assumes, no sample's output depends on another sample, and the engine's clipped gradient sum is autograd's.\n\n"
     "Exit code 1 and the layer's name where it may not.",
-    argument("arch", shell_complete=complete.archs),
-    argument("variant", shell_complete=complete.variants),
-    option(
-        "--dataset",
-        default="cifar10",
-        show_default=True,
-        help="Decides input channels and size.",
-        shell_complete=complete.datasets,
-    ),
+    *NETWORK,
     short="Test that a network may train privately.",
 )
 verb(

@@ -12,7 +12,7 @@ from bench.plan import config as configuration
 from bench.plan import resolve
 from bench.plan.claims import arms_of
 from bench.plan.config import did_you_mean
-from bench.plan.spec import Run, Study, epsilon_text
+from bench.plan.spec import RUN_ID, Run, Study, epsilon_text
 from bench.terminal import NOTHING, command, duration, table, width_of
 
 REFERENCE = Path("results/reference/records.jsonl")
@@ -48,7 +48,7 @@ def finished(runs: list[Run]) -> tuple[dict[str, dict], str]:
 
 
 def _run(run: Run, runs: dict[str, Run], studies: dict[str, Study]) -> list[str]:
-    twin = runs.get(f"{run.recipe_name}/{run.arch}/baseline/eps{epsilon_text(run.epsilon)}/seed{run.seed}")
+    twin = runs.get(RUN_ID.format(**run.identity | {"variant": "baseline"}))
     lines = [run.id, *_pairs(words.specification(run))]
     lines += _pairs([("studies", ", ".join(study.name for study in studies.values() if run in study.runs))])
     found, place = finished([run])
@@ -83,7 +83,7 @@ def _claim(name: str, content: dict, studies: dict[str, Study]) -> list[str]:
     rows = [["seed", *(words.arm(sign, arm, contrast[0][1]) for sign, arm in contrast), "difference"]]
     accuracy = {key: record["result"]["accuracy"] for key, record in found.items()}
     for seed in sorted({run.seed for run in study.runs}):
-        values = [accuracy.get(f"{a.recipe}/{a.arch}/{a.variant}/eps{a.epsilon}/seed{seed}") for _, a in contrast]
+        values = [accuracy.get(RUN_ID.format(**vars(a), seed=seed)) for _, a in contrast]
         if any(value is not None for value in values):
             signed = [sign * value for (sign, _), value in zip(contrast, values, strict=True) if value is not None]
             difference = f"{sum(signed):+.2f}" if len(signed) == len(values) else NOTHING

@@ -68,7 +68,7 @@ class Fast:
             losses = sample_losses(self.network, images, labels, mask)
         torch.autograd.grad(losses.sum(), anchor)
         with (
-            _float32(),
+            float32_sums(),
             torch.no_grad(),
         ):  # the weights are in the sums' arithmetic: a graph would keep every batch until the step
             factors = self.optimizer.clip_factors(tape.squared_norms(), mask)
@@ -123,7 +123,7 @@ class _Tape:
 
 
 @contextlib.contextmanager
-def _float32() -> Iterator[None]:
+def float32_sums() -> Iterator[None]:
     """Within, a GPU's products are not tf32: norms and sums are float32, whatever the passes are."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
@@ -187,6 +187,6 @@ class _Recorded(torch.autograd.Function):
     def backward(ctx, gradient):
         # the gradient of the input first: the tape may need the cache for itself
         below, saved, g = ctx.rule.backward(ctx.layer, ctx.saved_tensors, gradient, ctx.needs_input_grad[0])
-        with _float32():
+        with float32_sums():
             ctx.tape.receive(Use(ctx.layer, ctx.rule, saved, g))
         return below, gradient.new_zeros(()), None, None, None

@@ -49,7 +49,7 @@ class _Hooks(GradSampleHooks):
     """Per-sample gradients are what arithmetic in the parameters' precision makes of what the passes leave."""
 
     def capture_backprops_hook(self, *arguments, **more) -> None:
-        with fast._float32():
+        with fast.float32_sums():
             super().capture_backprops_hook(*arguments, **more)
 
     def rearrange_grad_samples(self, *, module: nn.Module, **more) -> tuple[list[torch.Tensor], torch.Tensor]:
@@ -85,7 +85,7 @@ class OpacusHooks:
         # torch warns at every step when the first layer's full backward hook has no input gradient to give
         losses = sample_losses(self.network, images.requires_grad_(), labels, mask)
         losses.sum().backward()
-        with fast._float32(), torch.no_grad():
+        with fast.float32_sums(), torch.no_grad():
             params = self.optimizer.params
             for p in params:  # (n * K, ...) per view -> (n, ...) per sample
                 p.grad_sample = p.grad_sample.unflatten(0, images.shape[:2]).sum(1)

@@ -22,25 +22,19 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def paired(first: pd.Series, second: pd.Series) -> dict:
-    """The difference first - second of two series indexed by seed, over the seeds that both have.
+    """As `contrast` of first - second, two series indexed by seed, over the seeds that both have, and what pairing buys.
 
     `correlation` is Pearson's between the paired values; pairing pays when it is positive. `pairing_gain` is the ratio
     of the variance that unpaired seeds would give to the paired one.
     """
+    found = contrast([(1, first), (-1, second)])
     both = pd.concat([first, second], axis=1, join="inner").to_numpy(dtype=float)  # (n, 2)
-    difference = both[:, 0] - both[:, 1]
-    n = len(difference)
-    low, high = interval(difference)
-    sd = np.std(both, axis=0, ddof=1) if n > 1 else np.full(2, math.nan)
-    variance = np.var(difference, ddof=1) if n > 1 else math.nan
-    varies = n > 2 and bool((sd > 0).all())
-    return {
-        "difference_n": n,
-        "difference": float(np.mean(difference)) if n else math.nan,
-        "difference_low": low,
-        "difference_high": high,
+    sd = np.std(both, axis=0, ddof=1) if len(both) > 1 else np.full(2, math.nan)
+    varies = len(both) > 2 and bool((sd > 0).all())
+    gains = varies and found["difference_sd"] > 0
+    return found | {
         "correlation": float(np.corrcoef(both.T)[0, 1]) if varies else math.nan,
-        "pairing_gain": float((sd**2).sum() / variance) if varies and variance > 0 else math.nan,
+        "pairing_gain": float((sd**2).sum() / found["difference_sd"] ** 2) if gains else math.nan,
     }
 
 
@@ -54,13 +48,15 @@ def contrast(arms: list[tuple[int, pd.Series]], range_low: float = 0.0, range_hi
     values = both.to_numpy(dtype=float).sum(1)  # (n,)
     n = len(values)
     low, high = interval(values)
+    sd = float(np.std(values, ddof=1)) if n > 1 else math.nan
     return {
         "difference_n": n,
         "difference": float(np.mean(values)) if n else math.nan,
         "difference_low": low,
         "difference_high": high,
+        "difference_sd": sd,
         "p": _p(values, range_low, range_high),
-        "detectable": detectable(float(np.std(values, ddof=1)), n) if n > 1 else math.nan,
+        "detectable": detectable(sd, n),
     }
 
 

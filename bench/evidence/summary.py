@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bench.evidence import images, stats, two_way
+from bench.plan.spec import RUN_ID
 
 ARM = ["recipe", "arch", "variant", "epsilon"]
 Bits = dict[tuple[str, str], np.ndarray]  # (run id, digest of its data) -> bool (test images,)
@@ -58,7 +59,7 @@ def of_study(runs: pd.DataFrame, study: str, bits: Bits, against: str = "baselin
                 & (runs["status"] == "completed")
             ]
             theirs = stats.by_pair(other)
-            row |= {"against": against} | stats.paired(accuracy, theirs) | _power(accuracy, theirs)
+            row |= {"against": against} | _difference(accuracy, theirs)
             row |= _by_images(done, other, bits)
         row |= {
             "budget": group["budget"].iloc[0],
@@ -85,14 +86,11 @@ def bits_of(records: list[dict]) -> Bits:
     return {(run, digest): bits for run, digest, bits in found if bits is not None}
 
 
-def _power(mine: pd.Series, theirs: pd.Series) -> dict:
-    found = stats.contrast([(1, mine), (-1, theirs)])
-    sd = float(np.std(np.subtract(*mine.align(theirs, join="inner")), ddof=1)) if found["difference_n"] > 1 else math.nan
-    return {
-        "difference_sd": sd,
+def _difference(mine: pd.Series, theirs: pd.Series) -> dict:
+    found = stats.paired(mine, theirs)
+    return found | {
         "difference_p": found["p"],
-        "detectable": found["detectable"],
-        "pairs_for_one_point": stats.pairs_needed(sd, POINT),
+        "pairs_for_one_point": stats.pairs_needed(found["difference_sd"], POINT),
         "improvement": stats.improvement(mine.to_numpy(), theirs.to_numpy()),
     }
 
@@ -119,7 +117,7 @@ def _by_images(mine: pd.DataFrame, theirs: pd.DataFrame, bits: Bits) -> dict:
 def _by_seed(runs: pd.DataFrame, bits: Bits) -> dict[tuple, np.ndarray]:
     found = {}
     for row in runs.to_dict("records"):
-        run = f"{row['recipe']}/{row['arch']}/{row['variant']}/eps{row['epsilon']}/seed{row['seed']}"
+        run = RUN_ID.format(**row)
         if (run, row["dataset_digest"]) in bits:
             found[row["seed"], row["dataset_digest"]] = bits[run, row["dataset_digest"]]
     return found

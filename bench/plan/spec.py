@@ -9,6 +9,7 @@ from pathlib import Path
 from bench import RESULTS_VERSION, BenchError
 
 SITES = ("skip", "branch", "sum", "out")
+RUN_ID = "{recipe}/{arch}/{variant}/eps{epsilon}/seed{seed}"  # of `Run.identity`, or of a row of runs.csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +92,13 @@ class Run:
 
     @property
     def id(self) -> str:
-        return f"{self.recipe_name}/{self.arch}/{self.variant}/eps{epsilon_text(self.epsilon)}/seed{self.seed}"
+        return RUN_ID.format(**self.identity)
+
+    @property
+    def identity(self) -> dict:
+        """What tables name a run by: recipe, arch, variant, epsilon as `epsilon_text` gives it, seed."""
+        names = {"recipe": self.recipe_name, "arch": self.arch, "variant": self.variant}
+        return names | {"epsilon": epsilon_text(self.epsilon), "seed": self.seed}
 
     def setting(self, key: str):
         """The recipe's value of `key`, or what it means where the recipe does not say."""

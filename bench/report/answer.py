@@ -7,6 +7,7 @@ from bench.report.formats import NOTHING, interval, listing, number
 from bench.report.words import count, plural
 
 NO_PAIRS = "Nothing is known yet: no pair of runs, with and without the layer, has finished."
+VERDICTS = (SUPPORTED, CONTRADICTED, NOT_RESOLVED, NOT_TESTED)
 OURS = "this suite"  # in the source of a claim that nobody published
 ALONE = {"gain": "it helps", "loss": "it harms", "too few pairs": "too few pairs to tell one point from none"}
 
@@ -44,9 +45,6 @@ def _published(claims: list[dict]) -> str:
     found = Counter(claim["verdict"] for claim in claims if OURS not in claim["source"])
     told = [f"{found[word]} {plural(found[word], 'is', 'are')} {word}" for word in VERDICTS if found[word]]
     return f"Of {count(sum(found.values()), 'published claim', 'published claims')} {listing(told)}." if told else ""
-
-
-VERDICTS = (SUPPORTED, CONTRADICTED, NOT_RESOLVED, NOT_TESTED)
 
 
 def _by_task(task: str, effects: list[dict]) -> str:

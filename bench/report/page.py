@@ -171,7 +171,7 @@ def _records(studies: dict[str, spec.Study], runs: pd.DataFrame) -> tuple[dict[s
     """The records that the table `runs` was made from, by run id, and the number of those that came later."""
     unique = {run.id: run for study in studies.values() for run in study.runs}
     found = {record["run"]["id"]: record for record in records.collect(list(unique.values()))[0]}
-    listed = {"{recipe}/{arch}/{variant}/eps{epsilon}/seed{seed}".format(**row): row for row in runs.to_dict("records")}
+    listed = {spec.RUN_ID.format(**row): row for row in runs.to_dict("records")}
     for name, row in listed.items():
         accuracy = found[name]["result"]["accuracy"] if name in found else None
         if name not in found or (accuracy is not None and not math.isclose(accuracy, row["accuracy"], rel_tol=1e-9)):

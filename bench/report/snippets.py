@@ -19,7 +19,7 @@ from bench.evidence import effects, mechanism, stats
 from bench.evidence import summary as arms
 from bench.plan.claims import range_text
 from bench.plan.config import did_you_mean
-from bench.plan.spec import Run, Study, epsilon_text
+from bench.plan.spec import Study
 from bench.plan.spec import mechanism as parts_of
 from bench.report import answer
 from bench.report.formats import NOTHING, interval, number, significant
@@ -69,7 +69,7 @@ def _snippet(name: str, where: str, tables: dict, studies: dict[str, Study]) -> 
         if study not in studies:
             raise BenchError(f"{where}: unknown study {study!r}{did_you_mean(study, studies)}")
         planned = studies[study].runs
-        runs = tables["runs"].merge(pd.DataFrame([_identity(run) for run in planned])) if len(tables["runs"]) else None
+        runs = tables["runs"].merge(pd.DataFrame([run.identity for run in planned])) if len(tables["runs"]) else None
         if runs is None or runs.empty:
             return NONE
         recipes = {run.recipe_name: run.recipe for run in planned}
@@ -182,11 +182,6 @@ def _search(found: list[dict]) -> str:
         lines.append([*(f"{value:g}" for value in values), number(record["result"]["accuracy"])])
     head = [">batch size", ">steps", ">learning rate", ">clip norm", ">seed", ">accuracy, %"]
     return _table(head, lines) + f"\n\nData: {found[0]['data']['label']}. Device: {found[0]['machine']['device_name']}."
-
-
-def _identity(run: Run) -> dict:
-    names = (run.recipe_name, run.arch, run.variant, epsilon_text(run.epsilon), run.seed)
-    return dict(zip((*arms.ARM, "seed"), names, strict=True))
 
 
 def _mechanism(runs: pd.DataFrame, recipes: dict[str, dict]) -> str:

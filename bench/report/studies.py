@@ -31,7 +31,7 @@ def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, 
     summary = read["summary"]
     views = {"here": {"runs": columns.frame(here), "summary": summary[summary["study"] == study.name]}}
     if len(reference):
-        planned = pd.DataFrame([_identity(run) for run in study.runs])
+        planned = pd.DataFrame([run.identity for run in study.runs])
         known = planned.merge(reference, on=IDENTITY)
         views["reference"] = {"runs": known, "summary": of_study(known, study.name, bits)}
     not_run = read["not_run"]
@@ -40,7 +40,7 @@ def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, 
         "name": study.name,
         "question": study.question,
         "recipes": {run.recipe_name: spec.RECIPE_DEFAULTS | run.recipe for run in study.runs},
-        "plan": {key: unique(_identity(run)[key] for run in study.runs) for key in IDENTITY},
+        "plan": {key: unique(run.identity[key] for run in study.runs) for key in IDENTITY},
         "total": len(study.runs),
         "records": here,
         "missing": missing[0] if missing else None,
@@ -172,11 +172,6 @@ def _arm(row: dict, *, several_recipes: bool, several_archs: bool) -> str:
 def _by_epsilon(summary: pd.DataFrame) -> list[dict]:
     """The rows with rising epsilon, otherwise in the study's order."""
     return summary.sort_values("epsilon", key=lambda column: column.astype(float), kind="stable").to_dict("records")
-
-
-def _identity(run: spec.Run) -> dict:
-    names = (run.recipe_name, run.arch, run.variant, spec.epsilon_text(run.epsilon), run.seed)
-    return dict(zip(IDENTITY, names, strict=True))
 
 
 def _figures(study: str, here: list[dict], views: dict, looks: dict) -> dict[str, Markup]:

@@ -9,8 +9,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from bench.dp.gradients import ENGINES, NotPrivate, OpacusHooks
+from bench.dp.graph import Captured
 from bench.dp.optimizer import Optimizer, sample_losses
 from bench.speed.book_keeping import BookKeeping
+from bench.training.device import set_deterministic
 
 
 class OpacusFunctorch(OpacusHooks):
@@ -92,19 +94,17 @@ class Deterministic:
         self.fast = ENGINES["fast"](network, optimizer)
 
     def accumulate(self, images, labels, mask=None) -> torch.Tensor:
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        set_deterministic(True, images.device)
         try:
             return self.fast.accumulate(images, labels, mask)
         finally:
-            torch.use_deterministic_algorithms(False)
+            set_deterministic(False, images.device)
 
 
 class FromGraph:
     """The fast engine from a CUDA graph; RuntimeError where none can be captured."""
 
     def __init__(self, network: nn.Module, optimizer: Optimizer):
-        from bench.dp.graph import Captured
-
         self.captured = Captured(ENGINES["fast"](network, optimizer))
 
     def accumulate(self, images, labels, mask=None) -> torch.Tensor:
@@ -117,6 +117,7 @@ class FromGraph:
 TIMED = {
     "not-private": NotPrivate,
     "fast": ENGINES["fast"],
+    "fast-graph": FromGraph,
     "fast-deterministic": Deterministic,
     "opacus-hooks": ENGINES["opacus"],
     "opacus-functorch": OpacusFunctorch,
@@ -124,7 +125,5 @@ TIMED = {
     "book-keeping": BookKeeping,
     "vmap": Vmap,
 }
-if importlib.util.find_spec("bench.dp.graph"):
-    TIMED["fast-graph"] = FromGraph
 if importlib.util.find_spec("opake"):  # not pinned: ten packages more, for one row (NOTES.md says how)
     TIMED["opake"] = Opake
