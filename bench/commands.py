@@ -311,6 +311,43 @@ def promote(config: Path, study: tuple[str, ...], more: tuple[str, ...], speed: 
     print(f"`{command('reference')}` makes tables, report and documents from it; then commit")
 
 
+def restore(config: Path, study: str) -> None:
+    from bench.report import reference
+
+    content = configuration.load(config)
+    runs = list(study_of(content, study).runs)
+    matching, missing = reference.of(runs)
+    here = {run.id for run in runs if run.path.exists()}
+    if not matching and not here:
+        other = sum(reason != "not run" for reason in missing.values())
+        why = f" of this configuration and copy of the data, but {other} of another" if other else ""
+        raise BenchError(
+            f"study {study}: {reference.RECORDS} has none of its runs{why}; `{command('run', study)}` makes them"
+        )
+    back = {record["run"]["id"]: record for record in matching if record["run"]["id"] not in here}
+    # before the records, as Snakemake makes them: what is younger than a record would have it trained again
+    for name in sorted({record["data"]["name"] for record in back.values()}):
+        dataset(config, name, datasets.path_of(name))
+        other = [
+            run
+            for run, record in back.items()
+            if record["data"]["name"] == name and datasets.differs(record, datasets.digest_of(name))
+        ]
+        if other:
+            raise BenchError(
+                f"{name}: {len(other)} committed runs were {records.OTHER_DATA}, {other[0]} for one; none was put back"
+            )
+    for run in {(run.recipe_name, run.epsilon): run for run in runs if run.id in back}.values():
+        path = Path("results/noise", run.recipe_name, f"eps{spec.epsilon_text(run.epsilon)}.json")
+        if not path.exists():
+            calibrate(config, run.recipe_name, run.epsilon, path)
+    for run in runs:
+        if run.id in back:
+            records.write(back[run.id], run.path)
+    left = sum(run.id not in back and run.id not in here for run in runs)
+    print(f"{study}: {len(back)} records put back, {len(here)} were here, {left} of {len(runs)} runs are missing")
+
+
 def provenance(config: Path) -> None:
     _write(machine.provenance(), None)
 

@@ -485,3 +485,17 @@ def test_the_audit_is_asked_for_by_name(shipped, tmp_path):
     write(tiny(shipped), tmp_path)
     assert planned(tmp_path, "audit") == {"audit": 1}
     assert "audit" not in planned(tmp_path)
+
+
+def test_a_study_goes_on_from_its_committed_records(shipped, tmp_path):
+    shipped["studies"]["quick"]["variants"].append("scalar")
+    shipped["claims"] = {}
+    write(shipped, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "restore", "quick"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "quick: 128 records put back, 0 were here, 32 of 160 runs are missing\n")
+    assert planned(tmp_path, "quick") == {"train": 32, "quick": 1}
+    (tmp_path / "results/runs/digits/resnet9-w8/scalenorm/eps1/seed0.json").unlink()
+    assert planned(tmp_path, "quick")["train"] == 33

@@ -295,6 +295,14 @@ verb(
 )
 verb(
     "Results",
+    "restore",
+    "Put a study's committed records back under results/runs: with more seeds or after a half-committed study, only what is "
+    "missing trains.",
+    argument("study", shell_complete=complete.studies),
+    short="Put committed records back, so that a study goes on.",
+)
+verb(
+    "Results",
     "provenance",
     "Print commit, uncommitted changes and digest of the sources as JSON. As provenance.json in a copy without .git, it lets "
     "the runs that are made there name their commit, as long as the sources there have that digest.",

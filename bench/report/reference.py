@@ -31,6 +31,11 @@ def read(root: Path = ROOT) -> dict[str, dict]:
     return {record["run"]["id"]: record for record in records.read_lines(path)} if path.exists() else {}
 
 
+def of(runs: list[spec.Run], root: Path = ROOT) -> tuple[list[dict], dict[str, str]]:
+    """(committed records of these very specifications, reason for every other run by id), in the order of `runs`."""
+    return records.match(runs, read(root))
+
+
 def promote(new: list[dict], root: Path = ROOT) -> Counter:
     """Takes `new` records into records.jsonl, in the place of those of the same runs; counts added, replaced, unchanged.
 
