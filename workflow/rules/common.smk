@@ -1,4 +1,5 @@
 # The configuration, checked, and what the rules ask of it. Meaning lives in bench/plan/spec.py.
+import gc
 import json
 import os
 import shlex
@@ -13,6 +14,8 @@ from bench import BenchError, machine, source
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
 
+# Snakemake's plan of thousands of jobs is millions of objects that live on: looking through them costs a twentieth of its time
+gc.set_threshold(200_000, 50, 50)
 REPO = os.path.relpath(workflow.basedir)
 machine.put_python_on_path()
 # `python -m bench` finds this checkout from any working directory, in conda environments too. Huge pages for glibc's

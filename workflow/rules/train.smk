@@ -43,7 +43,7 @@ rule calibrate:
 
 rule train:
     input:
-        dataset=dataset_of,
+        # made of the data, so that a run follows on those, too; a second input costs a tenth of a large plan's time
         noise="results/noise/{recipe}/eps{epsilon}.json",
     output:
         "results/runs/{recipe}/{arch}/{variant}/eps{epsilon}/seed{seed}.json",
