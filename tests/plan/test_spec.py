@@ -280,7 +280,6 @@ def test_optimizer_arguments_are_torchs():
 
 
 def test_family_facts_agree_with_the_built_networks(shipped):
-    assert set(families.FAMILIES) == set(models.FAMILIES)
     shipped["archs"] |= SMALL_ARCHS
     for arch in shipped["archs"]:
         model = resolve.model_of(shipped, arch, "scalenorm")
