@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "audit": {"plan", "layers", "data", "dp", "training", "evidence"},
     "speed": {"plan", "machine", "layers", "data", "models", "dp", "training"},
     "commands": {"plan", "machine", "data", "models", "dp", "training", "evidence", "report", "terminal"},
-    "cli": {"names", "plan", "machine", "evidence", "commands", "terminal"},
+    "cli": {"names", "files", "plan", "machine", "evidence", "commands", "terminal"},
     "warm": {"plan", "evidence", "dp", "training"},
     "__main__": {"cli", "files", "warm"},
 }
