@@ -14,6 +14,7 @@ from bench import BenchError, files
 
 MEMORY = Path("data/sources")  # what was found last, so that unchanged files are not read again
 IGNORED = ("__MACOSX", "Thumbs.db", "desktop.ini")  # and names with a dot: what systems leave in folders
+FIXED = ("digits", "cifar10", "imagenette")  # sources of one archive, whose md5 they check
 LARGEST = 2**28  # bytes of one file: an image has fewer, and an archive of a few bytes may promise any number
 
 
@@ -21,7 +22,7 @@ def fingerprint(name: str, spec: dict) -> str:
     """A text that is equal for equal files, wherever they lie, in a folder or in an archive of it; '' where there are none.
 
     sha256 over names below `path` and contents, for data set `name` with the keys `spec`. Sources that may not change are
-    told apart by their name.
+    told apart by their name. Of a source that reads one file it is that file's.
     """
     if not may_change(spec):
         return spec["source"]
@@ -32,15 +33,19 @@ def fingerprint(name: str, spec: dict) -> str:
     known = _memory(name)
     if known.get("stamp") == stamp:
         return known["fingerprint"]
-    contents = {file: hashlib.sha256(content).hexdigest() for file, content in read(path)}
-    found = hashlib.sha256(json.dumps(sorted(contents.items())).encode()).hexdigest()
+    if spec["source"] == "image_folder" or path.is_dir():
+        contents = {file: hashlib.sha256(content).hexdigest() for file, content in read(path)}
+        found = hashlib.sha256(json.dumps(sorted(contents.items())).encode()).hexdigest()
+    else:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
     _remember(name, {"stamp": stamp, "fingerprint": found})
     return found
 
 
 def may_change(spec: dict) -> bool:
-    """Whether the source reads what the user keeps; the others have one archive, whose md5 they check."""
-    return spec["source"] == "image_folder"
+    """Whether the source reads what the user keeps; any but FIXED."""
+    return spec["source"] not in FIXED
 
 
 def remembered(name: str, spec: dict) -> str:

@@ -1,7 +1,7 @@
 """Records made up for tests of what reads records, and small archs of every family."""
 
 from bench.evidence import images
-from bench.plan import spec
+from bench.plan import config, spec
 
 _WRN = {"family": "wide_resnet", "depth": 10, "width": 1, "weight_standardisation": True, "norm": {"groups": 16}}
 _WRN |= {"order": "relu-norm", "shortcut": "relu-norm", "activation": "relu"}
@@ -14,6 +14,11 @@ SMALL_ARCHS = {
     # fewer groups: of 16 x 16 pixels one is left, and a group of one value has no variance
     "resnet50-w8": {"family": "resnet", "depth": 50, "width": 8, "stem": "imagenet", "norm": {"groups": 4}},
 }
+# of a family that has none here, those of config.yaml
+_KNOWN = {arch["family"] for arch in SMALL_ARCHS.values()}
+_SHIPPED = config.load(config.ROOT / "config.yaml", local=False)["archs"]
+SMALL_ARCHS |= {name: arch for name, arch in _SHIPPED.items() if arch["family"] not in _KNOWN}
+ONE_A_FAMILY = [*{arch["family"]: name for name, arch in reversed(SMALL_ARCHS.items())}.values()]  # the first
 
 
 def record_of(run: spec.Run, accuracy: float | None, status: str = "completed") -> dict:

@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from bench import ROOT
+from tests.checkout import checkout
 
 pytestmark = pytest.mark.slow
 
@@ -351,14 +352,7 @@ def test_the_slurm_profile_says_what_snakemake_understands(folder, tmp_path):
 @pytest.fixture(scope="module")
 def clone(finished, tmp_path_factory):
     """A clone of this repository in which the tiny configuration was run, promoted and referenced."""
-    folder = tmp_path_factory.mktemp("clone")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file() and not name.startswith("results/reference/records"):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+    folder = checkout(tmp_path_factory.mktemp("clone"))
     shutil.copytree(finished, folder, dirs_exist_ok=True)
     for path in folder.glob("results/runs/**/seed0.json"):
         record = json.loads(path.read_text())

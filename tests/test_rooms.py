@@ -11,14 +11,15 @@ from bench import ROOT
 
 # Every room and the rooms that it may import; all may import `bench` itself.
 MAY_IMPORT = {
-    "plan": set(),
+    "names": set(),
+    "plan": {"names"},
     "machine": set(),
     "layers": set(),
     "files": set(),
     "source": {"files"},
-    "data": {"files", "source"},
-    "models": {"plan", "layers"},
-    "dp": {"layers"},
+    "data": {"names", "files", "source"},
+    "models": {"names", "plan", "layers"},
+    "dp": {"names", "layers"},
     "evidence": {"plan", "files"},
     "terminal": set(),
     "training": {"plan", "files", "source", "machine", "layers", "data", "models", "dp", "evidence", "terminal"},
@@ -26,7 +27,7 @@ MAY_IMPORT = {
     "audit": {"plan", "layers", "data", "dp", "training", "evidence"},
     "speed": {"plan", "machine", "layers", "data", "models", "dp", "training"},
     "commands": {"plan", "machine", "data", "models", "dp", "training", "evidence", "report", "terminal"},
-    "cli": {"plan", "machine", "evidence", "commands", "terminal"},
+    "cli": {"names", "files", "plan", "machine", "evidence", "commands", "terminal"},
     "warm": {"plan", "evidence", "dp", "training"},
     "__main__": {"cli", "files", "warm"},
 }

@@ -8,6 +8,7 @@ import click
 
 from bench.cli import complete
 from bench.cli.group import Duration, Rate, Verbs, first_page, version
+from bench.names import ENGINES
 
 PATH = click.Path(path_type=Path)
 app = Verbs(
@@ -268,7 +269,7 @@ verb(
         metavar="N",
         help="Games of each engine under each sabotage, which must alarm.",
     ),
-    option("--engine", type=click.Choice(["fast", "opacus"]), help="Only this one."),
+    option("--engine", type=click.Choice([*ENGINES]), help="Only this one."),
     option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="What trains."),
     option("--cores", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Games at a time."),
     option("--out", type=PATH, default=Path("results/audit.csv"), show_default=True),

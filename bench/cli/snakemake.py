@@ -1,19 +1,23 @@
 """Snakemake as a process of ours: how it is called, how signals reach it, and what its output says."""
 
+import errno
+import fcntl
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench import ROOT, BenchError
+from bench import ROOT, BenchError, files
 from bench.terminal import command
 
 PROGRAM = [sys.executable, "-m", "snakemake"]
 OPTIONS = ["--keep-going", "--show-failed-logs", "--rerun-incomplete"]
 LOG = Path("results/logs/snakemake.log")
+LEAST = 2**16  # bytes free, below which a disk is full
 SIGNALS = {signal.SIGINT: signal.SIGINT, signal.SIGTERM: signal.SIGTERM, signal.SIGHUP: signal.SIGTERM}
 # With these Snakemake answers and trains nothing: the answer belongs on the terminal.
 ANSWERS = ("--dry-run", "--dryrun", "--unlock", "--lint", "--list", "--summary", "--detailed-summary", "--dag", "--rulegraph")
@@ -38,6 +42,7 @@ def answers(more: list[str]) -> bool:
 class Process:
     """Snakemake at work, its output in LOG. Use as a context: on leaving it no process is left behind.
 
+    BenchError where another one is at work in this folder, which keeps its LOG.
     Snakemake and its jobs are a group of their own, so that a terminal's Ctrl-C reaches them once, through here: SIGINT and
     SIGTERM go to the whole group, whose runs save their state and end. `asked` is the signal that came, or None.
     """
@@ -47,9 +52,20 @@ class Process:
 
     def __enter__(self) -> "Process":
         LOG.parent.mkdir(parents=True, exist_ok=True)
+        log = LOG.open("ab")
+        try:  # Snakemake inherits the lock, and holds it should this process be killed
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BenchError(
+                "another run, or what a killed one left, is at work in this folder; "
+                f"`{command('status')}` shows how far it is"
+            ) from None
+        except OSError:  # a file system without locks: Snakemake has one of its own
+            pass
         # before the start: what is ignored here, as in a background job, would be ignored there
         self._before = {number: signal.signal(number, self._forward) for number in SIGNALS}
-        with LOG.open("wb") as log:
+        with log:
+            log.truncate(0)
             self._process = subprocess.Popen(
                 self.line, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
@@ -122,9 +138,11 @@ class Output:
 
     def sentence(self) -> str:
         """Why Snakemake did not begin, without its noise."""
+        if shutil.disk_usage(LOG.parent).free < LEAST:  # Snakemake, which cannot write, has said nothing
+            return files.sentence(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(LOG.parent)))
         if "Directory cannot be locked" in self.text:
             return (
-                "another `run` is at work in this folder, or one was killed with its machine. If none is, "
+                "another Snakemake is at work in this folder, or one was killed. If none is, "
                 f"`{command('run', '--', '--unlock')}` takes the lock away; then run again"
             )
         heads = list(re.finditer(r"^\w*(?:Exception|Error)(?: in (?:file|rule) .*)?:$", self.text, re.M))

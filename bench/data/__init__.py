@@ -1,6 +1,6 @@
 """Data sets: an entry of `datasets` enters; uint8 tensors leave, decoded once, cached with the digest of what was decoded.
 
-It imports files and source.
+It imports names, files and source.
 """
 
 import dataclasses
@@ -14,17 +14,10 @@ from pathlib import Path
 
 import torch
 
-from bench import BenchError, files, source
-from bench.data import cifar10, digits, image_folder, imagenette
+from bench import BenchError, files, names, source
 
 CACHE = Path("data/cache")
 DECODING = 2  # counts changes of what the sources make of the same files, so that no tensors of before are used
-SOURCES = {
-    "digits": digits.read,
-    "cifar10": cifar10.read,
-    "imagenette": imagenette.read,
-    "image_folder": image_folder.read,
-}
 # Labels that only the source which verifies the publisher's archive may use.
 OFFICIAL = {"CIFAR-10": "cifar10", "ImageNette-160": "imagenette"}
 
@@ -88,7 +81,7 @@ def load(name: str, spec: dict) -> Dataset:
     cached = CACHE / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.pt"
     content = _cached(cached)
     if content is None:
-        tensors, official, found = SOURCES[spec["source"]](spec)
+        tensors, official, found = names.provided(names.SOURCES[spec["source"]])(spec)
         content = {"tensors": tensors, "official": official, "digest": _digest(tensors), "files": found}
         try:
             files.replace(cached, lambda file: torch.save(content, file))

@@ -14,6 +14,7 @@ from opacus.grad_sample import GradSampleHooks, register_grad_sampler
 from torch import nn
 from torch.nn.functional import unfold
 
+from bench import names
 from bench.dp import fast
 from bench.dp.optimizer import Optimizer, loss_sum, sample_losses, squared_norms
 from bench.dp.rules import remove
@@ -112,4 +113,6 @@ def _wsconv_grad_sample(layer: WSConv2d, activations: list[torch.Tensor], backpr
     return {layer.weight: weight, layer.gain: gain, layer.bias: backprops.sum((2, 3))}
 
 
-ENGINES: dict[str, Callable[[nn.Module, Optimizer], Engine]] = {"fast": fast.Fast, "opacus": OpacusHooks}
+ENGINES: dict[str, Callable[[nn.Module, Optimizer], Engine]] = {
+    name: names.provided(place) for name, place in names.ENGINES.items()
+}

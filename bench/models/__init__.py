@@ -1,6 +1,6 @@
-"""Networks: a `Model` of the plan enters, a module with named sites leaves; one builder a family, one table line each.
+"""Networks: a `Model` of the plan enters, a module with named sites leaves; one file a family.
 
-It imports plan and layers.
+It imports names, plan and layers.
 """
 
 import torch
@@ -8,18 +8,16 @@ from torch import nn
 
 from bench.layers import Mish
 from bench.models.residual import ResidualBlock
-from bench.models.resnet import ResNet
-from bench.models.resnet9 import ResNet9
-from bench.models.wide_resnet import WideResNet
+from bench.names import provided
+from bench.plan.families import FAMILIES
 from bench.plan.spec import SITES, Model
 
-FAMILIES = {"resnet9": ResNet9, "wide_resnet": WideResNet, "resnet": ResNet}
 ACTIVATIONS = {"mish": Mish, "relu": nn.ReLU}
 
 
 def build(model: Model, channels: int, classes: int, generator: torch.Generator | None = None) -> nn.Module:
     """The network of `model`, its weights drawn from `generator` as its family initialises them, in parameter order."""
-    network = FAMILIES[model.family](model, ACTIVATIONS[model.activation], channels, classes)
+    network = provided(FAMILIES[model.family].network)(model, ACTIVATIONS[model.activation], channels, classes)
     with torch.no_grad():
         for layer in network.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):

@@ -1,9 +1,8 @@
 """Normalisation layers by kind, one signature for all: (channels, norm) -> module."""
 
-from collections.abc import Callable
-
 from torch import nn
 
+from bench.names import NORMS, provided
 from bench.plan.spec import Norm
 
 
@@ -26,13 +25,5 @@ def none(channels: int, norm: Norm) -> nn.Module:
     return nn.Identity()
 
 
-NORMS: dict[str, Callable[[int, Norm], nn.Module]] = {
-    "group": group,
-    "instance": instance,
-    "batch": batch,
-    "none": none,
-}
-
-
 def make_norm(channels: int, norm: Norm) -> nn.Module:
-    return NORMS[norm.kind](channels, norm)
+    return provided(NORMS[norm.kind])(channels, norm)

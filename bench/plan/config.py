@@ -9,12 +9,15 @@ from typing import Any
 import jsonschema
 import yaml
 
-from bench import ROOT, BenchError
+from bench import ROOT, BenchError, names
 from bench.plan import yaml_traps
+from bench.plan.families import FAMILIES
 
 # libyaml's, where PyYAML was built with it, takes a fifth of the time.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+# Names that tables of the code hold, $defs of the schema.
+NAMES = {"family": FAMILIES, "kind": names.NORMS, "source": names.SOURCES, "engine": names.ENGINES}
 # Of numbers, and 1 / MOST: what lies beyond is a slip of the keyboard, and neither a path nor a double has room for it.
 MOST = 10**18
 # 80.0 is another text than 80 in a run's identity, and no count.
@@ -45,6 +48,7 @@ def load(path: str | Path = "config.yaml", *, local: bool = True) -> dict:
         documents.insert(0, overlay)
         merged = merge(merged, overlay.data)
     schema = yaml.load(SCHEMA.read_text(encoding="utf-8"), Loader=LOADER)
+    schema["$defs"] |= {key: {"enum": list(table)} for key, table in NAMES.items()}
     errors = list(_leaves(Validator(schema).iter_errors(merged)))
     sentences = {_sentence(error, documents) for error in errors}
     sentences |= {f"{_place(keys, documents)}{text}" for keys, text in _no_numbers(merged)}

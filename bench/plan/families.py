@@ -8,6 +8,7 @@ from dataclasses import dataclass
 class Family:
     """What must be known of a network family before it is built, to refuse what makes no sense."""
 
+    network: str  # 'module:class' that builds it, (model, activation, channels, classes) -> module
     options: tuple[str, ...]  # the keys of an arch or variant that only this family has; all are required
     norm_channels: Callable[[dict], set[int]]  # options -> channels of every norm layer, extra sites included
     # options -> channels of the sums of residual blocks, a number for each group of blocks that `stages` counts
@@ -20,6 +21,7 @@ class Family:
 
 FAMILIES = {
     "resnet9": Family(
+        network="bench.models.resnet9:ResNet9",
         options=("width",),
         norm_channels=lambda options: {options["width"] * k for k in (1, 2, 4)},
         sum_channels=lambda options: (2 * options["width"], 4 * options["width"]),
@@ -27,6 +29,7 @@ FAMILIES = {
         activation_after_sum=False,
     ),
     "wide_resnet": Family(
+        network="bench.models.wide_resnet:WideResNet",
         options=("depth", "width", "order", "shortcut", "weight_standardisation"),
         norm_channels=lambda options: {16, *(options["width"] * c for c in (16, 32, 64))},
         sum_channels=lambda options: tuple(options["width"] * c for c in (16, 32, 64)),
@@ -39,6 +42,7 @@ FAMILIES = {
         ),
     ),
     "resnet": Family(
+        network="bench.models.resnet:ResNet",
         options=("depth", "width", "stem"),
         norm_channels=lambda options: {
             options["width"] * k for k in ((1, 2, 4, 8, 16, 32) if options["depth"] == 50 else (1, 2, 4, 8))

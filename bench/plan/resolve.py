@@ -91,7 +91,7 @@ def _check_sites(place: str, family: Family, norm: Norm, sites: dict) -> None:
     if "out" in sites and not family.activation_after_sum:
         raise BenchError(f"{place}: sites.out: no activation follows the sum here, so `out` is `sum`; use sites.sum")
     if "shared" in sites.values() and norm.kind == "none":
-        raise BenchError(f"{place}: a shared site re-uses the block's last norm, and norm.kind is none")
+        raise BenchError(f"{place}: a shared site reuses the block's last norm, and norm.kind is none")
 
 
 def _stages(place: str, value: Any, count: int, has_sites: bool) -> tuple[int, ...]:

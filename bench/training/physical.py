@@ -9,11 +9,13 @@ from torch.nn.functional import pad
 
 PROBE = 8  # samples of the steps that measure the memory of one
 SHARE = 0.8  # of what is free: the rest is for fragments, for workspaces that larger batches choose, and for evaluation
-# What CUDA, cuBLAS and cuDNN say besides OutOfMemoryError where memory is short: a handle, a workspace or a plan found none.
+# What CUDA, cuBLAS, cuDNN and a CPU's allocator say besides OutOfMemoryError where memory is short: a handle, a workspace or
+# a plan found none.
 SHORT_OF_MEMORY = re.compile(
     r"CUDA error: out of memory|CUBLAS_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)"
     r"|CUDNN_STATUS_(ALLOC_FAILED|NOT_INITIALIZED|INTERNAL_ERROR)|CUDNN_STATUS_\w*ALLOCATION_FAILED"
     r"|valid cuDNN algorithm|unable to find an engine"
+    r"|DefaultCPUAllocator: (can't allocate|not enough) memory"
 )
 
 

@@ -139,7 +139,7 @@ class Trainer:
                 if self.physical == 1 or self.run.model.mixes_samples:
                     reason, _, _ = str(error).partition("\n")
                     raise BenchError(
-                        f"out of GPU memory with the smallest possible batch ({reason}); take a GPU with more"
+                        f"out of memory with the smallest possible batch ({reason}); take a machine, or a GPU, with more"
                     ) from None
                 self.physical = math.ceil(min(self.physical, len(batch)) / 2)
                 FITS[self._key] = self.physical

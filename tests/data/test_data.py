@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from bench import BenchError, data, source
-from bench.data import cifar10, imagenette
+from bench.data import cifar10, image_folder, imagenette
 
 SPEC = {"label": "Tiny", "source": "image_folder", "image_size": 16, "mean": [0.5] * 3, "std": [0.25] * 3}
 
@@ -67,8 +67,8 @@ def test_cache_is_used_checked_and_follows_the_source(folder, monkeypatch):
     spec = SPEC | {"path": str(folder)}
     first = data.load("tiny", spec)
     reads = []
-    real = data.SOURCES["image_folder"]
-    monkeypatch.setitem(data.SOURCES, "image_folder", lambda s: reads.append(1) or real(s))
+    real = image_folder.read
+    monkeypatch.setattr(image_folder, "read", lambda s: reads.append(1) or real(s))
     assert data.load("tiny", spec).digest == first.digest
     assert not reads
     (cache,) = data.CACHE.glob("*.pt")
@@ -87,7 +87,7 @@ def test_the_place_and_the_times_of_files_are_no_data(folder, monkeypatch):
     moved = folder.rename(folder.with_name("moved"))
     (moved / "train/ant/0.png").touch()
     (moved / "train/.DS_Store").write_text("left by a system")
-    monkeypatch.setitem(data.SOURCES, "image_folder", lambda spec: pytest.fail("decoded again"))
+    monkeypatch.setattr(image_folder, "read", lambda spec: pytest.fail("decoded again"))
     for path in (str(moved), "images.tar"):
         assert source.fingerprint("tiny", spec | {"path": path}) == known
         assert data.load("tiny", spec | {"path": path}).digest == first.digest

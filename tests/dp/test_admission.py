@@ -10,10 +10,10 @@ from bench.dp.admission import admit
 from bench.dp.gradients import ENGINES
 from bench.layers import Scalar, WSConv2d
 from bench.plan import resolve
-from tests.factory import SMALL_ARCHS
+from tests.factory import ONE_A_FAMILY, SMALL_ARCHS
 
 
-@pytest.mark.parametrize("arch", ["resnet9-w8", "wrn10-1", "resnet18-w8"])
+@pytest.mark.parametrize("arch", ONE_A_FAMILY)
 def test_every_variant_but_batch_norm_is_admitted(shipped, arch):
     shipped["archs"] |= SMALL_ARCHS
     for variant in shipped["variants"]:

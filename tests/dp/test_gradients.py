@@ -27,7 +27,7 @@ CASES = [
     *(("resnet9-w8", variant) for variant in VARIANTS),
     *(("wrn10-1", variant) for variant in ("baseline", "scalenorm", "on-both", "shared-norm", "scalar")),
     *(("resnet18-w8", variant) for variant in ("baseline", "scalenorm", "shared-norm", "out")),
-    *((arch, "scalenorm") for arch in ("wrn10-1-plain", "wrn10-1-orders", "resnet50-w8")),
+    *((arch, "scalenorm") for arch in SMALL_ARCHS if arch not in ("resnet9-w8", "wrn10-1", "resnet18-w8")),
 ]
 # Sums of some 1e5 products in float64 differ by rounding only: about sqrt(1e5) * 1.1e-16 relative.
 EXACT = 1e-10
@@ -169,7 +169,7 @@ def test_bf16_clips_as_exactly_as_float32(arch, engine):
         assert (found / found.norm() - gradient / gradient.norm()).norm() < 2**-6
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["fast", "opacus"])
 def test_norms_and_sums_are_never_tf32(engine, monkeypatch):
     """On a GPU tf32 would let a clipped gradient exceed the clip norm; the passes themselves may have it."""
     seen = []
@@ -299,7 +299,7 @@ def test_out_of_memory_in_the_backward_pass_leaves_nothing_behind(monkeypatch):
     assert not any(ref() is not None for ref in seen)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["fast", "opacus"])
 def test_after_running_out_of_memory_a_smaller_batch_is_summed_as_ever(engine, monkeypatch):
     network, (images, labels) = network_of("resnet9-w8", "shared-norm"), batch_of(5, 2)
     expected, _ = summed(copy.deepcopy(network), ENGINES[engine], images[:2], labels[:2], 0.5, 2)

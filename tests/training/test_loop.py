@@ -234,7 +234,7 @@ def test_out_of_memory_halves_the_physical_batch_and_repeats_the_step(tiny, monk
     # the setting counts images, two views a sample
     assert numbers(record) == numbers(loop.train(run, dataset, 1.5, machine | {"physical_batch": 2 * fits}))
     monkeypatch.setattr(trainer.Trainer, "_views", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
-    with pytest.raises(BenchError, match="out of GPU memory with the smallest possible batch"):
+    with pytest.raises(BenchError, match="out of memory with the smallest possible batch"):
         loop.train(run, dataset, 1.5, machine)
 
 
