@@ -1,6 +1,6 @@
 """Data sets: an entry of `datasets` enters; uint8 tensors leave, decoded once, cached with the digest of what was decoded.
 
-It imports files and source.
+It imports files, source and plugins.
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from bench import BenchError, files, source
-from bench.data import cifar10, digits, image_folder, imagenette
+from bench import BenchError, files, plugins, source
+from bench.data import cifar10, digits, image_folder, imagenette, plugin
 
 CACHE = Path("data/cache")
 DECODING = 2  # counts changes of what the sources make of the same files, so that no tensors of before are used
@@ -25,6 +25,7 @@ SOURCES = {
     "imagenette": imagenette.read,
     "image_folder": image_folder.read,
 }
+PLAIN = ("label", "path", "mean", "std")  # keys that decide no tensor of the user's code, or are in the fingerprint
 # Labels that only the source which verifies the publisher's archive may use.
 OFFICIAL = {"CIFAR-10": "cifar10", "ImageNette-160": "imagenette"}
 
@@ -84,11 +85,15 @@ def load(name: str, spec: dict) -> Dataset:
     Raises BenchError for a source that is missing, truncated or not what it says.
     """
     # all that decides the tensors
-    key = json.dumps([DECODING, spec["source"], spec["image_size"], len(spec["mean"]), source.fingerprint(name, spec)])
+    key = [DECODING, spec["source"], spec["image_size"], len(spec["mean"]), source.fingerprint(name, spec)]
+    reader = SOURCES.get(spec["source"], plugin.read)
+    if plugins.is_one(spec["source"]):
+        key.append(sorted((option, value) for option, value in spec.items() if option not in PLAIN))
+    key = json.dumps(key)
     cached = CACHE / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.pt"
     content = _cached(cached)
     if content is None:
-        tensors, official, found = SOURCES[spec["source"]](spec)
+        tensors, official, found = reader(spec)
         content = {"tensors": tensors, "official": official, "digest": _digest(tensors), "files": found}
         try:
             files.replace(cached, lambda file: torch.save(content, file))

@@ -1,4 +1,4 @@
 """What is asked for: `config.yaml` enters; studies, their runs and every refusal leave.
 
-It imports `bench` alone and needs no torch, since the Snakefile and `bench status` start with it.
+It imports plugins alone and needs no torch, since the Snakefile and `bench status` start with it.
 """

@@ -1,6 +1,5 @@
 """The report: one self-contained HTML page from the tables, the records and the references; no clock, no network."""
 
-import io
 import math
 from pathlib import Path
 
@@ -68,7 +67,7 @@ def reference_page(config: dict, studies: dict[str, spec.Study], found: dict, ma
         studies,
         found,
         # as a reader of the files sees them: the same page from the tables in memory and from those on disk
-        {name: _reread(table) for name, table in made.items()},
+        {name: tables.reread(table) for name, table in made.items()},
         reference=pd.DataFrame(),
         bits={},
         published=_published(folder),
@@ -157,10 +156,6 @@ def _optional(path: Path) -> pd.DataFrame:
 
 def _bits(path: Path) -> dict:
     return bits_of(records.read_lines(path)) if path.exists() else {}
-
-
-def _reread(table: pd.DataFrame) -> pd.DataFrame:
-    return tables.read(io.StringIO(tables.text(table)), SUMMARISE)
 
 
 def _published(folder: Path) -> pd.DataFrame:
