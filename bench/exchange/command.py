@@ -148,5 +148,5 @@ def _validate(out: Path) -> int:
             f"{out} is written, but rocrate-validator is not on the path; `pip install {crate.VALIDATOR}` (in an environment "
             "of its own: it wants an older rich) brings it"
         )
-    options = ("--offline", "--profile-identifier", "workflow-run-crate", "--verbose", "--no-paging")
+    options = ("--profile-identifier", "workflow-run-crate", "--verbose", "--no-paging")
     return min(1, subprocess.run([program, "--no-interactive", "validate", *options, str(out)], check=False).returncode)

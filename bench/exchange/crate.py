@@ -25,6 +25,7 @@ TYPES = {
     "summary.csv": ("text/csv", "A row a study and arm: means over seeds, paired differences, intervals"),
 }
 RESULTS = ("records.jsonl", "runs.csv", "summary.csv")
+WORKFLOW = "https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"
 LICENSE = "https://spdx.org/licenses/MIT"
 
 
@@ -50,12 +51,13 @@ def write(folder: Path, files: dict[str, Path], workflow: list[str], facts: dict
     exporter = entity("#exporter", "Person", name=facts["author"]) if facts["author"] else None
     profiles = [entity(url, "CreativeWork", name=name, version=number) for url, (name, number) in PROFILES.items()]
     main, *parts = workflow
-    snakefile = crate.add_workflow(
-        ROOT / main, main, main=True, lang="snakemake", properties={"description": "The workflow of ScaleNorm Bench"}
-    )
-    snakefile["version"], snakefile["author"], snakefile["license"] = ", ".join(facts["commits"]), authors, license
+    code = {"version": ", ".join(facts["commits"]), "encodingFormat": "text/plain"}
+    text = {"description": "The workflow of ScaleNorm Bench"}
+    snakefile = crate.add_workflow(ROOT / main, main, main=True, lang="snakemake", properties=code | text)
+    snakefile["author"], snakefile["license"] = authors, license
+    snakefile["conformsTo"] = entity(WORKFLOW, "CreativeWork", name="ComputationalWorkflow", version="1.0-RELEASE")
     snakefile["hasPart"] = [
-        crate.add_file(ROOT / name, name, properties={"@type": ["File", "SoftwareSourceCode"], "name": name})
+        crate.add_file(ROOT / name, name, properties=code | {"@type": ["File", "SoftwareSourceCode"], "name": name})
         for name in parts
     ]
     made = {}
@@ -74,10 +76,11 @@ def write(folder: Path, files: dict[str, Path], workflow: list[str], facts: dict
         entity(f"#{name}", "FormalParameter", name=name, additionalType="File", description=TYPES[name][1])
         for name in RESULTS
     ]
+    made["README.md"]["about"] = crate.root_dataset
     made["config.yaml"]["exampleOfWork"] = inputs
     for name, output in zip(RESULTS, outputs, strict=True):
         made[name]["exampleOfWork"] = output
-    snakefile["input"], snakefile["output"] = [inputs], outputs
+    snakefile["input"], snakefile["output"] = inputs, outputs
     action = entity(
         "#runs",
         "CreateAction",
@@ -87,7 +90,7 @@ def write(folder: Path, files: dict[str, Path], workflow: list[str], facts: dict
         endTime=facts["finished"],
         actionStatus="http://schema.org/CompletedActionStatus",
     )
-    action["instrument"], action["object"] = snakefile, [made["config.yaml"]]
+    action["instrument"], action["object"] = snakefile, made["config.yaml"]
     action["result"] = [made[name] for name in RESULTS]
 
     crate.name, crate.description = facts["title"], facts["description"]
@@ -95,5 +98,5 @@ def write(folder: Path, files: dict[str, Path], workflow: list[str], facts: dict
     crate.root_dataset["license"] = license
     if exporter:
         action["agent"] = crate.root_dataset["author"] = exporter
-    crate.root_dataset["conformsTo"], crate.root_dataset["mentions"] = profiles, [action]
+    crate.root_dataset["conformsTo"], crate.root_dataset["mentions"] = profiles, action
     crate.write(folder)

@@ -9,9 +9,10 @@ from markupsafe import Markup
 
 from bench import ROOT, BenchError
 from bench.evidence import effects, records, tables
+from bench.evidence import imported as others
 from bench.evidence.summary import bits_of
 from bench.plan import spec
-from bench.report import answer, claims, downloads, dynamics, figures, formats, origins, sections, words
+from bench.report import answer, claims, downloads, dynamics, figures, formats, imported, origins, sections, words
 from bench.report.about import cited
 from bench.report.canvas import styles
 from bench.report.dictionary import COLUMNS
@@ -43,6 +44,7 @@ def write(config: dict, studies: dict[str, spec.Study], out: Path) -> None:
         speed=_optional(RESULTS / "speed.csv"),
         audit=_optional(REFERENCE / "audit.csv"),
         newer=newer,
+        imported=imported.section(others.read(), studies, read["runs"], found),
         files={f"{name}.csv": downloads.address((RESULTS / f"{name}.csv").read_text()) for name in tables.NAMES},
         committed=False,
         outside=[],
@@ -74,6 +76,7 @@ def reference_page(config: dict, studies: dict[str, spec.Study], found: dict, ma
         speed=_optional(folder / "speed.csv"),
         audit=_optional(folder / "audit.csv"),
         newer=0,
+        imported=[],
         files={f"{name}.csv": downloads.address(tables.text(table)) for name, table in made.items()},
         committed=True,
         outside=outside,
