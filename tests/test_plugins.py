@@ -186,11 +186,11 @@ def test_planning_runs_none_of_it(mine):
     [
         ("return tensors, False", "return tensors", r"returns dict, and a pair is expected, \(tensors, official\)"),
         ("tensors[f\"{split}_labels\"]", "tensors[f\"{split}_label\"]", "returns the tensors .*'train_label'"),
-        (".to(torch.uint8)", ".float()", r"train_images: float32 of shape \(400, 1, 16, 16\), and uint8 of shape \(N, 1, 16, 16\)"),
+        (".to(torch.uint8)", ".float()", r"train_images: float32 of shape \(400, 1, 16, 16\), and uint8 of shape \(N, 1, "),
         ("size, size)", "size, 8)", r"train_images: uint8 of shape \(400, 1, 16, 8\)"),
         ("= labels\n", "= labels[1:]\n", r"train_labels: int64 of shape \(399,\), and int64 of shape \(400,\)"),
         ("= labels\n", "= labels - 1\n", "train_labels: -1 among them, and classes count from 0"),
-        ("= labels\n", "= labels + (count == 100)\n", "test_labels has classes that no training image has; the last of these is 9"),
+        ("= labels\n", "= labels + (count == 100)\n", "test_labels has classes that no training image has; the last of "),
         ("(count) % 10", "(count) % 0", r"data:read: RuntimeError: .*data\.py:7\)"),
     ],
 )  # fmt: skip
