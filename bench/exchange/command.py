@@ -40,10 +40,8 @@ def export(config: Path, study: tuple[str, ...], reference: bool, author: str | 
         for name, text in texts.items():
             files[name].write_text(text, encoding="utf-8")
         _replace(out, lambda partial: crate.write(partial, files, _workflow(), facts))
-    print(
-        f"{out}: {words.runs(len(taken))} of {', '.join(facts['studies'])}; `{command('import', str(out), '--label')} NAME`"
-    )
-    print("takes them in elsewhere")
+    print(f"{out}: {words.runs(len(taken))} of {', '.join(facts['studies'])}")
+    print(f"elsewhere, `bench import {out} --label NAME` takes them in")
     return _validate(out) if validate else 0
 
 

@@ -54,8 +54,10 @@ def _accuracy(runs: pd.DataFrame) -> dict:
 def _verdict(name: str, here: int, compared: dict | None) -> str:
     if not here or compared is None:
         return ABSENT
-    different = [f"{what}: {theirs} beside {ours}" for arm, what, ours, theirs, _ in compared["different"] if arm == name]
-    return "; ".join(different) or (UNTESTED if name in compared["untested"] else AGREE)
+    different = [what for arm, what, *_ in compared["different"] if arm == name]
+    if different:
+        return f"differs: {', '.join(different)}"
+    return UNTESTED if name in compared["untested"] else AGREE
 
 
 def _name(arm: dict) -> str:
