@@ -5,7 +5,7 @@ import math
 import sys
 from pathlib import Path
 
-from bench import ROOT, BenchError, machine, terminal
+from bench import ROOT, BenchError, machine, plugins, terminal
 from bench.evidence import datasets, kept, records
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
@@ -21,6 +21,8 @@ def check(config: Path) -> None:
     content = configuration.load(config)
     studies = resolve.studies_of(content)
     collected = {study.name: records.collect(list(study.runs)) for study in studies.values()}
+    for place, reference in plugins.references(content).items():
+        print(f"{place}: {reference} is code of yours, which runs here:\n  {plugins.find(reference)}")
 
     from bench.training import estimate
 
@@ -104,12 +106,13 @@ def runs(config: Path, study: str | None) -> None:
 
 def describe(config: Path, arch: str, variant: str, dataset: str) -> None:
     content = configuration.load(config)
-    model = resolve.model_of(content, arch, variant)
-    channels = len(_dataset(content, dataset)["mean"])
+    model, source = resolve.model_of(content, arch, variant), _dataset(content, dataset)
+    channels, size = len(source["mean"]), source["image_size"]
 
     from bench import models
 
     network = models.build(model, channels, 10)
+    models.check_logits(model, network, (channels, size, size), 10)
     print(f"{arch} {variant}: {sum(p.numel() for p in network.parameters()):,} parameters ({dataset}, 10 classes)")
     print(f"norm {model.norm.kind}" + (f", {model.norm.groups} groups" if model.norm.groups else ""), end="")
     print(f"; activation {model.activation}")
@@ -130,6 +133,7 @@ def admit(config: Path, arch: str, variant: str, dataset: str) -> None:
 
     channels, size, engine = len(source["mean"]), source["image_size"], content["machine"]["engine"]
     network = models.build(model, channels, 10)
+    models.check_logits(model, network, (channels, size, size), 10)
     error = admission.admit(network, (channels, size, size), gradients.ENGINES[engine])
     print(f"{arch} {variant}: admitted; no output depends on another sample, and the clipped gradient sum of engine {engine}")
     print(f"is that of autograd up to {error:.1e} of its length (float64)")

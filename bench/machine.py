@@ -20,7 +20,7 @@ from bench import ROOT, BenchError
 
 # The files that can change a run's numbers.
 RESULT_SOURCES = (
-    *("bench/layers.py", "bench/source.py"),
+    *("bench/layers.py", "bench/source.py", "bench/plugins.py"),
     *(f"bench/training/{name}.py" for name in ("recipe", "averaging", "device", "physical", "trainer", "loop")),
     *("bench/models", "bench/data", "bench/dp"),
 )

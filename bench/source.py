@@ -1,6 +1,6 @@
 """The files that a data set is read from, and what they hold whatever their place. No torch: Snakemake asks at every start.
 
-It imports files.
+It imports files and plugins.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from bench import BenchError, files
+from bench import BenchError, files, plugins
 
 MEMORY = Path("data/sources")  # what was found last, so that unchanged files are not read again
 IGNORED = ("__MACOSX", "Thumbs.db", "desktop.ini")  # and names with a dot: what systems leave in folders
@@ -22,18 +22,31 @@ def fingerprint(name: str, spec: dict) -> str:
     """A text that is equal for equal files, wherever they lie, in a folder or in an archive of it; '' where there are none.
 
     sha256 over names below `path` and contents, for data set `name` with the keys `spec`. Sources that may not change are
-    told apart by their name. Of a source that reads one file it is that file's.
+    told apart by their name; code of the user by its own sources and, where it has a `path`, by what lies there. Of a source
+    that reads one file it is that file's.
     """
     if not may_change(spec):
         return spec["source"]
+    code = _code(spec)
+    if code and "path" not in spec:
+        return code
     path = Path(spec.get("path", ""))
     if "path" not in spec or not path.exists():
         return ""
+    return code + _held(name, path, archive=spec["source"] == "image_folder")
+
+
+def _code(spec: dict) -> str:
+    return plugins.digest(spec["source"]) if plugins.is_one(spec["source"]) else ""
+
+
+def _held(name: str, path: Path, *, archive: bool) -> str:
+    """A text that is equal for equal files at `path`; one file is an `archive` of a folder, or just itself."""
     stamp = _stamp(path)
     known = _memory(name)
     if known.get("stamp") == stamp:
         return known["fingerprint"]
-    if spec["source"] == "image_folder" or path.is_dir():
+    if archive or path.is_dir():
         contents = {file: hashlib.sha256(content).hexdigest() for file, content in read(path)}
         found = hashlib.sha256(json.dumps(sorted(contents.items())).encode()).hexdigest()
     else:
@@ -44,7 +57,7 @@ def fingerprint(name: str, spec: dict) -> str:
 
 
 def may_change(spec: dict) -> bool:
-    """Whether the source reads what the user keeps; any but FIXED."""
+    """Whether the source reads what the user keeps, or is the user's; any but FIXED."""
     return spec["source"] not in FIXED
 
 
@@ -54,7 +67,7 @@ def remembered(name: str, spec: dict) -> str:
     Of files that cannot be read it says that; whoever reads them says why.
     """
     try:
-        return fingerprint(name, spec) or _memory(name).get("fingerprint", "")
+        return fingerprint(name, spec) or _code(spec) + _memory(name).get("fingerprint", "")
     except (BenchError, OSError) as error:
         return f"unreadable: {error}"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from bench.cli import complete
-from bench.cli.group import Duration, Rate, Verbs, first_page, version
+from bench.cli.group import Duration, Label, Rate, Verbs, first_page, version
 from bench.names import ENGINES
 
 PATH = click.Path(path_type=Path)
@@ -315,6 +315,31 @@ verb(
     "Make the tables under results/reference, report/reference.html and the tables in README.md and results/README.md again "
     "from the committed records, training nothing.",
     short="Make the committed tables and report again.",
+)
+verb(
+    "Results",
+    "export",
+    "Write finished runs as a Workflow Run RO-Crate: a folder with records, tables, configuration and workflow, and a file "
+    "that describes them. The same runs make the same crate.",
+    option(
+        "--study", multiple=True, metavar="NAME", help="Only this study's; may be repeated.", shell_complete=complete.studies
+    ),
+    option("--reference", is_flag=True, help="The committed runs instead of those here."),
+    option("--author", metavar="NAME", help="Who made the runs; left out where it is not told."),
+    option("--validate", is_flag=True, help="Then ask rocrate-validator; exit code 1 where it objects."),
+    option("--out", type=PATH, default=Path("results/export"), show_default=True),
+    short="Write finished runs as a crate that others can read.",
+    does="exchange.command.export",
+)
+verb(
+    "Results",
+    "import",
+    "Take in records of others, a crate of `export` or its records.jsonl: checked as `promote` checks ours, kept under a "
+    "label in results/imported, shown beside ours in the report and compared. No mean and no claim counts them.",
+    argument("path", type=PATH),
+    option("--label", type=Label(), required=True, metavar="NAME", help="What the report calls them."),
+    short="Take in records of others, to be shown beside ours.",
+    does="exchange.command.take_in",
 )
 verb(
     "Results",

@@ -92,6 +92,17 @@ class Duration(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class Label(click.ParamType):
+    """A name that becomes a file's."""
+
+    name = "label"
+
+    def convert(self, value, param, ctx) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,59}", value):
+            self.fail(f"{value!r} is no label; write small letters, digits and '-'", param, ctx)
+        return value
+
+
 class Rate(click.ParamType):
     """A number or a fraction like 1/49."""
 

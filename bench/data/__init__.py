@@ -1,6 +1,6 @@
 """Data sets: an entry of `datasets` enters; uint8 tensors leave, decoded once, cached with the digest of what was decoded.
 
-It imports names, files and source.
+It imports names, files, source and plugins.
 """
 
 import dataclasses
@@ -14,10 +14,12 @@ from pathlib import Path
 
 import torch
 
-from bench import BenchError, files, names, source
+from bench import BenchError, files, names, plugins, source
+from bench.data import plugin
 
 CACHE = Path("data/cache")
 DECODING = 2  # counts changes of what the sources make of the same files, so that no tensors of before are used
+PLAIN = ("label", "path", "mean", "std")  # keys that decide no tensor of the user's code, or are in the fingerprint
 # Labels that only the source which verifies the publisher's archive may use.
 OFFICIAL = {"CIFAR-10": "cifar10", "ImageNette-160": "imagenette"}
 
@@ -77,11 +79,15 @@ def load(name: str, spec: dict) -> Dataset:
     Raises BenchError for a source that is missing, truncated or not what it says.
     """
     # all that decides the tensors
-    key = json.dumps([DECODING, spec["source"], spec["image_size"], len(spec["mean"]), source.fingerprint(name, spec)])
+    key = [DECODING, spec["source"], spec["image_size"], len(spec["mean"]), source.fingerprint(name, spec)]
+    if plugins.is_one(spec["source"]):
+        key.append(sorted((option, value) for option, value in spec.items() if option not in PLAIN))
+    key = json.dumps(key)
     cached = CACHE / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.pt"
     content = _cached(cached)
     if content is None:
-        tensors, official, found = names.provided(names.SOURCES[spec["source"]])(spec)
+        read = plugin.read if plugins.is_one(spec["source"]) else names.provided(names.SOURCES[spec["source"]])
+        tensors, official, found = read(spec)
         content = {"tensors": tensors, "official": official, "digest": _digest(tensors), "files": found}
         try:
             files.replace(cached, lambda file: torch.save(content, file))

@@ -126,6 +126,12 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> dict:
     }
 
 
+def beside(first: pd.DataFrame, second: pd.DataFrame) -> dict | None:
+    """`compare`, and None where no arm is common."""
+    arms = [set(map(tuple, table[ARM].to_numpy())) if len(table) else set() for table in (first, second)]
+    return compare(first, second) if arms[0] & arms[1] else None
+
+
 def _check(first: pd.DataFrame, second: pd.DataFrame) -> None:
     for what, table in (("first", first), ("second", second)):
         missing = [name for name in (*ARM, "seed", "status", "accuracy", *FIXED) if name not in table]

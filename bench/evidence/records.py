@@ -48,10 +48,15 @@ def read_lines(path: Path) -> list[dict]:
     """The records of a file with one a line, as `lines` writes them; BenchError with the first bad line."""
     way_out = "restore the file with `git checkout`, or promote the run again"
     try:
-        rows = path.read_text().splitlines()
+        text = path.read_text()
     except (OSError, ValueError) as error:
         raise BenchError(f"{path}: cannot be read ({error}); {way_out}") from None
-    return [_parse(row, f"{path}:{number}", way_out) for number, row in enumerate(rows, 1)]
+    return parse_lines(text, str(path), way_out)
+
+
+def parse_lines(text: str, place: str, way_out: str) -> list[dict]:
+    """The records of `text`, one a line; BenchError with `place`, the number of the first bad line, and the `way_out`."""
+    return [_parse(row, f"{place}:{number}", way_out) for number, row in enumerate(text.splitlines(), 1)]
 
 
 def lines(records: list[dict]) -> str:

@@ -1,5 +1,6 @@
 """The tables beside the records, a row a run, an arm, a claim, an unfinished study: made, written, read back."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,7 +46,12 @@ def text(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, float_format="%.10g")
 
 
-def read(path: Path, way_out: str) -> pd.DataFrame:
+def reread(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as a reader of its file sees it: the same from memory and from disk."""
+    return read(io.StringIO(text(table)), "")
+
+
+def read(path: Path | io.StringIO, way_out: str) -> pd.DataFrame:
     """The CSV at `path`, empty where it has no columns; BenchError with the `way_out` where it cannot be read."""
     try:
         table = pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values=[""])

@@ -1,4 +1,4 @@
 """What is asked for: `config.yaml` enters; studies, their runs and every refusal leave.
 
-It imports names and needs no torch, since the Snakefile and `bench status` start with it.
+It imports names and plugins, and needs no torch, since the Snakefile and `bench status` start with it.
 """

@@ -4,24 +4,25 @@ import json
 import math
 from dataclasses import asdict
 
-from bench.plan.families import FAMILIES
+from bench.plan.families import family_of
 from bench.plan.spec import RECIPE_DEFAULTS, Model, Norm, epsilon_text, mechanism
 
 
 def network(model: Model) -> str:
     """A text that two models share exactly when their networks are the same, however they are spelt.
 
-    A norm uses min(groups, channels) groups, so two of them are alike everywhere if they are in the widest place they have.
+    A norm uses min(groups, channels) groups, so two of them are alike everywhere if they are in the widest place they have,
+    which of the user's code is not known.
     """
-    family = FAMILIES[model.family]
+    family = family_of(model.family)
     channels = family.sum_channels(model.options)
-    widest = max(channels[stage - 1] for stage in model.stages)
+    widest = max((channels[stage - 1] for stage in model.stages), default=math.inf)
     sites = {site: _layer(layer, widest) if isinstance(layer, Norm) else layer for site, layer in sorted(model.sites.items())}
-    norm = _layer(model.norm, max(family.norm_channels(model.options)))
+    norm = _layer(model.norm, max(family.norm_channels(model.options), default=math.inf))
     return json.dumps(asdict(model) | {"norm": norm, "sites": sites}, sort_keys=True)
 
 
-def _layer(norm: Norm, channels: int) -> list:
+def _layer(norm: Norm, channels: float) -> list:
     """What a norm of so many channels is, `instance` as the groups that it stands for."""
     groups = {"group": norm.groups, "instance": channels}.get(norm.kind)
     if groups is None:

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from bench import ROOT, BenchError, names
+from bench import ROOT, BenchError, names, plugins
 from bench.plan import yaml_traps
 from bench.plan.families import FAMILIES
 
@@ -40,10 +40,11 @@ def load(path: str | Path = "config.yaml", *, local: bool = True) -> dict:
     beside = path.with_name("config.local.yaml")
     if local and beside.exists():
         overlay = _Document(beside, may_be_empty=True)
-        wrong = sorted(set(overlay.data) - {"datasets", "machine"})
+        wrong = sorted(set(overlay.data) - {"datasets", "machine"} - _own_archs(overlay.data, main.data))
         if wrong:
             raise BenchError(
-                f"{beside}: {', '.join(wrong)}: only `datasets` and `machine` may differ between machines; write it in {path}"
+                f"{beside}: {', '.join(wrong)}: only `datasets` and `machine` may differ between machines, "
+                f"and `archs` have more of your own code; write it in {path}"
             )
         documents.insert(0, overlay)
         merged = merge(merged, overlay.data)
@@ -62,6 +63,15 @@ def merge(base: Any, changes: Any) -> Any:
     if not (isinstance(base, dict) and isinstance(changes, dict)):
         return changes
     return base | {key: merge(base.get(key), value) for key, value in changes.items()}
+
+
+def _own_archs(overlay: dict, main: dict) -> set[str]:
+    """{'archs'} where all archs of the overlay are new and code of the user, which may be on this machine alone."""
+    archs, known = overlay.get("archs"), main.get("archs")
+    own = isinstance(archs, dict) and all(
+        isinstance(arch, dict) and plugins.is_one(arch.get("family")) for arch in archs.values()
+    )
+    return {"archs"} if own and not (isinstance(known, dict) and known.keys() & archs.keys()) else set()
 
 
 class _Document:
@@ -175,6 +185,8 @@ def _sentence(error: jsonschema.ValidationError, documents: list[_Document]) -> 
         text = _of_type(value, error.validator_value)
     elif error.validator == "pattern" and error.validator_value.startswith("^[a-z0-9]"):
         text = f"{_quoted(value)}: names become paths: small letters, digits and '-' only"
+    elif error.validator == "pattern" and ":" in error.validator_value:
+        text = f"{_quoted(value)}: code of yours is named package.module:function"
     elif error.validator == "pattern":
         text = f"{_quoted(value)}: one line without control characters is expected; `>-` makes one of several"
     return f"{_place(keys, documents)}{text}"

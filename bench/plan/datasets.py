@@ -2,7 +2,8 @@
 
 import math
 
-from bench.plan.families import FAMILIES
+from bench import BenchError, plugins
+from bench.plan.families import family_of
 from bench.plan.spec import Model, Norm
 
 # Of the sources with one official archive; those of an image folder are whatever it holds.
@@ -14,7 +15,12 @@ PIXELS = {"cifar10": 32}
 def problems(place: str, dataset: dict) -> list[str]:
     """Every refusal of what the keys of a data set mean together."""
     found, source = [], dataset["source"]
-    counts = (CHANNELS[source],) if source in CHANNELS else (1, 3)
+    if plugins.is_one(source):
+        try:
+            plugins.find(source)
+        except BenchError as error:
+            found.append(f"{place}.source: {error}")
+    counts = (CHANNELS[source],) if source in CHANNELS else (1, 2, 3, 4) if plugins.is_one(source) else (1, 3)
     for key in ("mean", "std"):
         if len(dataset[key]) not in counts:
             expected = " or ".join(map(str, counts))
@@ -30,7 +36,7 @@ def too_small(model: Model, dataset: dict) -> str | None:
     """Why images of the data set leave a norm of the network a single value, which has no variance; None where not."""
     if "image_size" not in dataset:
         return None
-    sides = FAMILIES[model.family].norm_sides(model.options, dataset["image_size"])
+    sides = family_of(model.family).norm_sides(model.options, dataset["image_size"])
     norms = [norm for norm in (model.norm, *model.sites.values()) if isinstance(norm, Norm)]
     if all(side**2 * _channels_of(norm, channels) > 1 for norm in norms for side, channels in sides):
         return None

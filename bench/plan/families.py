@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench import plugins
+
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
@@ -19,6 +21,8 @@ class Family:
     problem: Callable[[dict], str | None] = lambda options: None  # options -> why there is no such network
 
 
+# The option that identifies the user's code: an edited one is another network.
+SOURCE_DIGEST = "source_digest"
 FAMILIES = {
     "resnet9": Family(
         network="bench.models.resnet9:ResNet9",
@@ -59,3 +63,17 @@ FAMILIES = {
         ),
     ),
 }
+
+# A family of the user's code: what its arch says of its residual blocks, and nothing else, is known before it is built.
+PLUGIN = Family(
+    network="bench.models.plugin:build",
+    options=("stage_channels",),
+    norm_channels=lambda options: set(options["stage_channels"]),
+    sum_channels=lambda options: tuple(options["stage_channels"]),
+    norm_sides=lambda options, side: [],
+    activation_after_sum=True,
+)
+
+
+def family_of(name: str) -> Family:
+    return PLUGIN if plugins.is_one(name) else FAMILIES[name]

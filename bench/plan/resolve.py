@@ -3,10 +3,10 @@
 import math
 from typing import Any
 
-from bench import BenchError
+from bench import BenchError, plugins
 from bench.plan import canonical, claims, datasets, recipes
 from bench.plan.config import merge, unknown_names
-from bench.plan.families import FAMILIES, Family
+from bench.plan.families import SOURCE_DIGEST, Family, family_of
 from bench.plan.spec import Model, Norm, Run, Study, epsilon_text
 
 # Names of rules, which a study, a target like them, cannot have; a test compares them with the workflow.
@@ -52,21 +52,27 @@ def model_of(config: dict, arch: str, variant: str) -> Model:
         raise BenchError("\n".join(problems))
     keys = merge(merge(config["defaults"], config["archs"][arch]), config["variants"][variant])
     place = f"variants.{variant} on archs.{arch}"
-    family = FAMILIES[keys["family"]]
-    missing = [key for key in family.options if key not in keys]
+    family = family_of(keys["family"])
+    wanted = family.options
+    if plugins.is_one(keys["family"]):
+        keys = {"stage_channels": []} | keys
+        wanted = sorted({*family.options, *config["archs"][arch]} - {*config["defaults"], "family"})
+    missing = [key for key in wanted if key not in keys]
     if missing:
         raise BenchError(f"archs.{arch}: {', '.join(missing)} is missing: family {keys['family']} needs it")
-    strange = sorted(set(keys) - set(family.options) - set(config["defaults"]) - {"family"})
+    strange = sorted(set(keys) - set(wanted) - set(config["defaults"]) - {"family"})
     if strange:
-        known = ", ".join(family.options)
+        known = ", ".join(wanted)
         raise BenchError(f"{place}: {strange[0]} means nothing to family {keys['family']} (its own keys: {known})")
-    options = {key: keys[key] for key in family.options}
+    options = {key: keys[key] for key in wanted}
+    if plugins.is_one(keys["family"]):
+        options[SOURCE_DIGEST] = _source_digest(arch, keys)
     problem = family.problem(options)
     if problem:
         raise BenchError(f"{place}: {problem}")
     norm = Norm.of(keys["norm"])
     sites = {site: _site(place, site, value, keys["norm"]) for site, value in sorted(keys["sites"].items())}
-    _check_sites(place, family, norm, sites)
+    _check_sites(place, family, options, norm, sites)
     stages = _stages(place, keys["stages"], len(family.sum_channels(options)), bool(sites))
     for layer in (norm, *sites.values()):
         if isinstance(layer, Norm) and layer.kind == "group":
@@ -87,9 +93,23 @@ def _site(place: str, site: str, value: Any, norm: dict) -> Norm | str:
     return Norm.of(keys)
 
 
-def _check_sites(place: str, family: Family, norm: Norm, sites: dict) -> None:
+def _source_digest(arch: str, keys: dict) -> str:
+    if SOURCE_DIGEST in keys:
+        raise BenchError(f"archs.{arch}.{SOURCE_DIGEST}: found out by the bench; remove it")
+    try:
+        return plugins.digest(keys["family"])
+    except BenchError as error:
+        raise BenchError(f"archs.{arch}.family: {error}") from None
+
+
+def _check_sites(place: str, family: Family, options: dict, norm: Norm, sites: dict) -> None:
     if "out" in sites and not family.activation_after_sum:
         raise BenchError(f"{place}: sites.out: no activation follows the sum here, so `out` is `sum`; use sites.sum")
+    if sites and not family.sum_channels(options):
+        raise BenchError(
+            f"{place}: sites: nothing says that this network has residual blocks with sites; give its arch stage_channels, "
+            "the channels behind the sums of its ResidualBlocks, a number a stage, or leave this variant out"
+        )
     if "shared" in sites.values() and norm.kind == "none":
         raise BenchError(f"{place}: a shared site reuses the block's last norm, and norm.kind is none")
 

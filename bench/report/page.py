@@ -1,6 +1,5 @@
 """The report: one self-contained HTML page from the tables, the records and the references; no clock, no network."""
 
-import io
 import math
 from pathlib import Path
 
@@ -10,9 +9,10 @@ from markupsafe import Markup
 
 from bench import ROOT, BenchError
 from bench.evidence import effects, records, tables
+from bench.evidence import imported as others
 from bench.evidence.summary import bits_of
 from bench.plan import spec
-from bench.report import answer, claims, downloads, dynamics, figures, formats, origins, sections, words
+from bench.report import answer, claims, downloads, dynamics, figures, formats, imported, origins, sections, words
 from bench.report.about import cited
 from bench.report.canvas import styles
 from bench.report.dictionary import COLUMNS
@@ -44,6 +44,7 @@ def write(config: dict, studies: dict[str, spec.Study], out: Path) -> None:
         speed=_optional(RESULTS / "speed.csv"),
         audit=_optional(REFERENCE / "audit.csv"),
         newer=newer,
+        imported=imported.section(others.read(), studies, read["runs"], found),
         files={f"{name}.csv": downloads.address((RESULTS / f"{name}.csv").read_text()) for name in tables.NAMES},
         committed=False,
         outside=[],
@@ -68,13 +69,14 @@ def reference_page(config: dict, studies: dict[str, spec.Study], found: dict, ma
         studies,
         found,
         # as a reader of the files sees them: the same page from the tables in memory and from those on disk
-        {name: _reread(table) for name, table in made.items()},
+        {name: tables.reread(table) for name, table in made.items()},
         reference=pd.DataFrame(),
         bits={},
         published=_published(folder),
         speed=_optional(folder / "speed.csv"),
         audit=_optional(folder / "audit.csv"),
         newer=0,
+        imported=[],
         files={f"{name}.csv": downloads.address(tables.text(table)) for name, table in made.items()},
         committed=True,
         outside=outside,
@@ -157,10 +159,6 @@ def _optional(path: Path) -> pd.DataFrame:
 
 def _bits(path: Path) -> dict:
     return bits_of(records.read_lines(path)) if path.exists() else {}
-
-
-def _reread(table: pd.DataFrame) -> pd.DataFrame:
-    return tables.read(io.StringIO(tables.text(table)), SUMMARISE)
 
 
 def _published(folder: Path) -> pd.DataFrame:

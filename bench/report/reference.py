@@ -39,8 +39,15 @@ def of(runs: list[spec.Run], root: Path = ROOT) -> tuple[list[dict], dict[str, s
 def promote(new: list[dict], root: Path = ROOT) -> Counter:
     """Takes `new` records into records.jsonl, in the place of those of the same runs; counts added, replaced, unchanged.
 
-    BenchError, and nothing written, for records that no commit gives back: made with uncommitted changes, or outside git.
+    BenchError, and nothing written, for records that no commit gives back: made with uncommitted changes, outside git, or by
+    code of the user.
     """
+    foreign = [r["run"]["id"] for r in new if "plugins" in r["provenance"]]
+    if foreign:
+        raise BenchError(
+            f"{len(foreign)} of {len(new)} records were made by code outside of the suite, {foreign[0]} for one: a reference "
+            "needs a commit that gives its sources back; make it a family or a source of the suite, or `bench export` them"
+        )
     lost = [r["run"]["id"] for r in new if r["provenance"]["dirty"] or r["provenance"]["commit"] == "unknown"]
     if lost:
         raise BenchError(

@@ -12,7 +12,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import BenchError, data, files, machine, source, terminal
+from bench import BenchError, data, files, machine, plugins, source, terminal
 from bench.evidence import datasets, kept, live, records
 from bench.plan.spec import Run
 from bench.training import lease, loop, noise
@@ -135,7 +135,7 @@ class _Session(contextlib.ExitStack):
                 "command": f"python -m bench train {shlex.quote(run.id)}",
                 "started": started,
                 "finished": _now(),
-            }
+            } | _plugins(run)
             return self._write(run, record, out, checkpoint, f"after {record['cost']['seconds']:.0f} s")
 
     def done(self, run: Run) -> bool:
@@ -175,6 +175,12 @@ class _Session(contextlib.ExitStack):
         outcome = f"{result['accuracy']:.2f} %" if record["status"] == "completed" else f"diverged, {result['reason']}"
         print(f"{run.id}: {outcome} {how}", flush=True)
         return True
+
+
+def _plugins(run: Run) -> dict:
+    """The user's code that the run used, as {reference: digest of its sources}; nothing where it used none."""
+    used = [name for name in (run.model.family, run.dataset["source"]) if plugins.is_one(name)]
+    return {"plugins": {name: plugins.digest(name) for name in used}} if used else {}
 
 
 @contextlib.contextmanager

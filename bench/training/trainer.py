@@ -44,6 +44,7 @@ class Trainer:
         self.train_size, shape = len(dataset.train_labels), tuple(dataset.train_images.shape[1:])
         self.rate = recipe.sample_rate(run.recipe, self.train_size)
         self.network = self._network(shape[0])
+        models.check_logits(run.model, self.network, shape, dataset.classes)
         if self.private:
             admit(self.network, shape, ENGINES[machine["engine"]] if self.clips else None)
         self.network.to(self.device)

@@ -11,6 +11,7 @@ sys.path.insert(0, str(workflow.basedir))
 
 import bench
 from bench import BenchError, machine, source
+from bench.evidence import imported
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
 

@@ -46,6 +46,7 @@ rule report:
                     "dynamics",
                     "figures",
                     "formats",
+                    "imported",
                     "origins",
                     "page",
                     "sections",
@@ -62,6 +63,7 @@ rule report:
             "results/reference/published.csv",
         ),
         reference=committed("runs") + committed("audit"),
+        imported=sorted(map(str, imported.FOLDER.glob("*.jsonl"))),
     output:
         report("report/report.html", caption="../report/caption.rst"),
     log:
