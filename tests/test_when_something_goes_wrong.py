@@ -18,7 +18,7 @@ from tests.test_pipeline import tiny, write
 
 pytestmark = pytest.mark.slow
 
-SECTION = re.search(r"^## When something goes wrong\n(.*?)^(?:## |`CONT)", (ROOT / "README.md").read_text(), re.M | re.S)[1]
+SECTION = re.search(r"^## When something goes wrong\n(.*?)^(?:## |\[CONT)", (ROOT / "README.md").read_text(), re.M | re.S)[1]
 # {message: commands} of the rows of its table
 ROWS = {
     message: re.findall(r"`(.+?)`", then)
@@ -88,6 +88,7 @@ def test_every_row_is_tried_here():
     assert all(f'"{message}"' in text for message in ROWS)
 
 
+@pytest.mark.long
 def test_two_pipelines_and_a_killed_one(tmp_path, config):
     place = Place(tmp_path / "checkout", config)
     first = place.start("make")
