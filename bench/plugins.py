@@ -53,7 +53,9 @@ def _specs(reference: str) -> list[ModuleSpec]:
     """Of every part of the dotted name; without importing packages, as importlib.util would."""
     name = reference.partition(":")[0]
     importlib.invalidate_caches()
-    paths, parts, specs = [*sys.path, os.getcwd()], name.split("."), []
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    paths, parts, specs = None, name.split("."), []
     for count in range(1, len(parts) + 1):
         spec = PathFinder.find_spec(".".join(parts[:count]), paths)
         if spec is None:
@@ -72,8 +74,6 @@ def load(reference: str, expected: str | None = None) -> Callable:
     """The function; BenchError where its module cannot be imported or lacks it, or is not the one of digest `expected`."""
     name, _, function = reference.partition(":")
     path, before = find(reference), digest(reference)
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
     try:
         module = importlib.import_module(name)
     except (Exception, SystemExit) as error:

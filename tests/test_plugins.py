@@ -175,6 +175,13 @@ def test_a_local_file_adds_archs_of_own_code_and_no_others(mine):
             config.load()
 
 
+def test_a_folder_without_init_is_a_package_too(mine, monkeypatch):
+    """Wherever Python looks at first: the command `bench` does not look into the working directory by itself."""
+    Path(mine, "__init__.py").unlink()
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", str(Path.cwd()))])
+    assert len(models.sites(built())) == 2
+
+
 def test_planning_runs_none_of_it(mine):
     edit(mine, "from torch import nn", "raise SystemExit('ran')")
     Path(mine, "__init__.py").write_text("raise SystemExit('ran')")

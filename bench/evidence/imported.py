@@ -15,4 +15,4 @@ def path_of(label: str) -> Path:
 
 def read() -> dict[str, list[dict]]:
     """The records of every label, as far as there are any; BenchError with the first bad line."""
-    return {path.stem: records.parse_lines(path.read_text(), str(path), WAY_OUT) for path in sorted(FOLDER.glob("*.jsonl"))}
+    return {path.stem: records.read_lines(path, WAY_OUT) for path in sorted(FOLDER.glob("*.jsonl"))}

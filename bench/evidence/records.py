@@ -44,9 +44,11 @@ def read(path: Path) -> dict:
     return _parse(text, str(path), "delete the file and run again: only this run trains")
 
 
-def read_lines(path: Path) -> list[dict]:
+COMMITTED = "restore the file with `git checkout`, or promote the run again"
+
+
+def read_lines(path: Path, way_out: str = COMMITTED) -> list[dict]:
     """The records of a file with one a line, as `lines` writes them; BenchError with the first bad line."""
-    way_out = "restore the file with `git checkout`, or promote the run again"
     try:
         text = path.read_text()
     except (OSError, ValueError) as error:

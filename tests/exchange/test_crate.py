@@ -140,7 +140,7 @@ def test_the_crate_is_valid(folder):
     context["@context"] |= {term: address.format(term) for term, address in TERMS_1_1.items()}
     Path("context.jsonld").write_text(json.dumps(context))
     program = shutil.which("rocrate-validator")
-    python = Path(program).parent / "python"
+    python = Path(program).resolve().parent / "python"
     subprocess.run([python, "-c", CACHED, "context.jsonld", "cache"], check=True)
     options = ["--offline", "--cache-path", "cache", "--profile-identifier", "workflow-run-crate", "--output-format", "json"]
     command = [program, "--no-interactive", "validate", *options, str(export())]
