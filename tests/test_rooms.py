@@ -12,7 +12,9 @@ from bench import ROOT
 # Every room and the rooms that it may import; all may import `bench` itself.
 MAY_IMPORT = {
     "plan": set(),
-    "machine": set(),
+    "conda": set(),
+    "gpus": set(),
+    "machine": {"gpus"},
     "layers": set(),
     "files": set(),
     "source": {"files"},
@@ -21,7 +23,7 @@ MAY_IMPORT = {
     "dp": {"layers"},
     "evidence": {"plan", "files"},
     "terminal": set(),
-    "training": {"plan", "files", "source", "machine", "layers", "data", "models", "dp", "evidence", "terminal"},
+    "training": {"plan", "files", "source", "gpus", "machine", "layers", "data", "models", "dp", "evidence", "terminal"},
     "report": {"plan", "evidence"},
     "audit": {"plan", "layers", "data", "dp", "training", "evidence"},
     "speed": {"plan", "machine", "layers", "data", "models", "dp", "training"},
