@@ -10,10 +10,10 @@ all: setup
 
 setup: .venv/installed
 
-# torch comes first: the other pins are then resolved around the build that was chosen. From PyPI, on Linux, that is the build for
-# CUDA 13, with NVIDIA's libraries gigabytes, without a GPU too. From PyTorch's own index, TORCH=cpu takes the build without CUDA
-# and TORCH=cu126 one for drivers from 525 on; `make -B setup TORCH=...` puts it in the place of another.
-# UV=uv installs the same packages with uv, which is faster than pip.
+# torch comes first: the other pins are then resolved around the build that was chosen. From PyPI, on Linux, that is the one
+# for CUDA 13, with NVIDIA's libraries gigabytes, without a GPU too. From PyTorch's own index TORCH=cpu takes the one without
+# CUDA, TORCH=cu126 one for drivers from 525 on; `make -B setup TORCH=...` puts it in the place of another.
+# UV=uv installs the same packages with uv, for a fifth of pip's processor time or less.
 TORCH_BUILD := $(if $(TORCH),+$(TORCH) --extra-index-url https://download.pytorch.org/whl/$(TORCH))
 INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/pip install --quiet --disable-pip-version-check)
 

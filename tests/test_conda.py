@@ -85,7 +85,9 @@ def test_all_that_the_code_imports_is_asked_for(name):
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_conda_reads_every_requirement(name):
-    rattler = pytest.importorskip("rattler", reason="conda's own grammar: pip install --no-deps py-rattler==0.28.0")
+    rattler = pytest.importorskip(
+        "rattler", reason="conda's own grammar: pip install --no-build-isolation -e '.[conda-test]'"
+    )
     for requirement in from_conda(name):
         package, version = requirement.partition("=")[0], rattler.MatchSpec(requirement, strict=True).version
         if package not in ("python", "pip"):
