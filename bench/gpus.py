@@ -57,7 +57,7 @@ def visible() -> list[str]:
         if device is None:
             break
         if device in found:
-            raise BenchError(f"{VISIBLE}={asked}: {name} is named twice ({device}), and CUDA then shows none; name each once")
+            raise BenchError(f"{VISIBLE}={asked}: {device} is named twice, and CUDA then shows none; name each once")
         found.append(device)
     return found
 

@@ -87,7 +87,9 @@ def test_names_are_read_as_cuda_reads_them(smi, monkeypatch, asked, expected):
 def test_a_gpu_named_twice_is_refused_since_cuda_shows_none(smi, monkeypatch, asked):
     smi()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", asked)
-    with pytest.raises(BenchError, match=r"CUDA_VISIBLE_DEVICES=.* named twice \((GPU|MIG)-.*; name each once"):
+    with pytest.raises(
+        BenchError, match=r"CUDA_VISIBLE_DEVICES=.*: (GPU|MIG)-\S+ is named twice, and CUDA then shows none; name each once"
+    ):
         gpus.visible()
 
 
