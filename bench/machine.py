@@ -5,18 +5,14 @@ import hashlib
 import json
 import os
 import platform
-import re
 import resource
 import shlex
-import shutil
 import subprocess
 import sys
-from functools import cache
 from importlib.metadata import version
-from itertools import takewhile
 from pathlib import Path
 
-from bench import ROOT, BenchError
+from bench import ROOT, BenchError, gpus
 
 # The files that can change a run's numbers.
 RESULT_SOURCES = (
@@ -31,24 +27,7 @@ PROVENANCE = "provenance.json"  # beside the package, in a copy without git: wha
 
 def has_cuda() -> bool:
     """Whether an NVIDIA driver lists a GPU and CUDA_VISIBLE_DEVICES hides not all; cheap, so that the Snakefile may ask."""
-    return bool(gpus()) and bool(_driver_gpus())
-
-
-def gpus() -> list[str]:
-    """Ids of the GPUs that this process may use: those in CUDA_VISIBLE_DEVICES, without it all that the driver lists."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return _driver_gpus()
-    # as CUDA reads it: an id that is none hides the ones behind it
-    return list(takewhile(lambda name: name not in ("", "-1"), (name.strip() for name in visible.split(","))))
-
-
-@cache
-def _driver_gpus() -> list[str]:
-    if not shutil.which("nvidia-smi"):
-        return []
-    listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return re.findall(r"^GPU (\d+):", listing.stdout, re.M) if listing.returncode == 0 else []
+    return bool(gpus.listed()) and bool(gpus.visible())
 
 
 def uses_gpu(machine: dict) -> bool:

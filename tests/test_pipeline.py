@@ -424,55 +424,37 @@ def test_commands_are_quoted_where_paths_have_blanks(tmp_path):
         assert f"../a folder's/{argument}" in shlex.split(line.replace("(", "").replace(")", ""))
 
 
-CONDA = """#!{python}
-import json, sys, venv
-from pathlib import Path
-here, arguments = Path(__file__).resolve().parent, sys.argv[1:]
-with open(here / "calls", "a") as log:
-    log.write(" ".join(arguments) + "\\n")
-if arguments == ["--version"]:
-    print("conda 24.9.2")
-elif arguments[:2] == ["info", "--json"]:
-    print(json.dumps({{"conda_prefix": str(here.parent), "platform": "linux-64"}}))
-elif arguments[:2] == ["config", "--get"]:
-    print('{{"get": {{"channel_priority": "strict"}}}}')
-elif "create" in arguments[:2]:
-    prefix = Path(arguments[arguments.index("--prefix") + 1])
-    venv.create(prefix, symlinks=True)
-    (next(prefix.glob("lib/python*/site-packages")) / "tests.pth").write_text({packages!r})
-elif arguments[:1] != ["clean"]:
-    sys.exit(f"unsupported: {{arguments}}")
-"""
-
-
 def test_use_conda_creates_and_activates_the_environments(tmp_path, config):
     """Against a stand-in for `conda`: Snakemake's side is tested, that conda-forge solves the files is not."""
-    binary = tmp_path / "conda" / "bin"
-    binary.mkdir(parents=True)
-    (binary / "conda").write_text(CONDA.format(python=sys.executable, packages=str(Path(yaml.__file__).parents[1])))
-    (binary / "conda").chmod(0o755)
-    (binary / "activate").write_text('export CONDA_PREFIX="$1" PATH="$1/bin:$PATH"\n')
-    folder = tmp_path / "user"
+    folder, calls = tmp_path / "user", tmp_path / "calls"
     folder.mkdir()
     config["studies"]["quick"] |= {"variants": ["baseline"], "epsilons": [float("inf")]}
     write(config, folder)
-    done = snakemake(folder, "--use-conda", PATH=f"{binary}{os.pathsep}{os.environ['PATH']}")
+    path = f"{ROOT / 'tests/conda/bin'}{os.pathsep}{os.environ['PATH']}"
+    done = snakemake(folder, "--use-conda", PATH=path, CONDA_CALLS=str(calls))
     assert done.returncode == 0, done.stdout + done.stderr
     assert (folder / "report/report.html").exists()
-    created = re.findall(r"create .*--file (\S+)", (binary / "calls").read_text())
+    created = re.findall(r"create .*--file (\S+)", calls.read_text())
     assert len(created) == 2  # torch.yaml and report.yaml
+    activated = re.findall(r"^activate (\S+)", calls.read_text(), re.M)
+    assert len(activated) == 5  # dataset, calibrate, train; summarise, report
+    assert {(Path(prefix) / "bin/python").exists() for prefix in activated} == {True}
 
 
-def test_conda_environments_name_the_pinned_versions():
-    pins = dict(line.split("==") for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line)
-    pins = {name.lower(): version for name, version in pins.items()}
-    renamed = {"pytorch": "torch", "matplotlib-base": "matplotlib", "seaborn-base": "seaborn"}
-    for path in (ROOT / "workflow/envs").glob("*.yaml"):
-        for item in yaml.safe_load(path.read_text())["dependencies"]:
-            for requirement in item["pip"] if isinstance(item, dict) else [item]:
-                name, _, version = requirement.replace("==", "=").partition("=")
-                if name not in ("python", "pip"):
-                    assert pins[renamed.get(name, name)].startswith(version), f"{path.name}: {requirement}"
+def test_use_conda_without_conda_is_told_with_the_way_out(tmp_path, config):
+    """Where mamba is: it reads the same files, but Snakemake does not call it."""
+    write(config, tmp_path)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "mamba").write_text("#!/bin/sh\n")
+    (programs / "mamba").chmod(0o755)
+    for name in ("bash", "sh", "which", "git"):
+        (programs / name).symlink_to(shutil.which(name))
+    done = snakemake(tmp_path, "-n", "--use-conda", PATH=str(programs))
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert "no program `conda` is on PATH (`mamba` does not do: Snakemake calls no other); install conda" in said
+    assert "Traceback" not in said
 
 
 def test_the_audit_is_asked_for_by_name(shipped, tmp_path):

@@ -14,7 +14,9 @@ MAY_IMPORT = {
     "names": set(),
     "plugins": set(),
     "plan": {"names", "plugins"},
-    "machine": set(),
+    "conda": set(),
+    "gpus": set(),
+    "machine": {"gpus"},
     "layers": set(),
     "files": set(),
     "source": {"files", "plugins"},
@@ -23,7 +25,9 @@ MAY_IMPORT = {
     "dp": {"names", "layers"},
     "evidence": {"plan", "files"},
     "terminal": set(),
-    "training": {"plugins", "plan", "files", "source", "machine", "layers", "data", "models", "dp", "evidence", "terminal"},
+    "training": {
+        "plugins", "plan", "files", "source", "gpus", "machine", "layers", "data", "models", "dp", "evidence", "terminal"
+    },  # fmt: skip
     "report": {"plan", "evidence"},
     "audit": {"plan", "layers", "data", "dp", "training", "evidence"},
     "exchange": {"plan", "evidence", "training", "report", "terminal"},

@@ -6,7 +6,7 @@ import warnings
 
 import torch
 
-from bench import BenchError
+from bench import BenchError, gpus
 from bench.machine import uses_gpu
 
 
@@ -15,10 +15,8 @@ def device_of(machine: dict) -> torch.device:
     if not uses_gpu(machine):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise BenchError(
-            f"machine.device: {machine['device']}: torch {torch.__version__} sees no CUDA GPU; install a CUDA build, or "
-            "set machine: {device: cpu} in config.local.yaml"
-        )
+        why = gpus.why_none(torch.__version__, torch.version.cuda)
+        raise BenchError(f"machine.device: {machine['device']}: {why}. Or set machine: {{device: cpu}} in config.local.yaml")
     return torch.device("cuda")
 
 

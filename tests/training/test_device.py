@@ -6,6 +6,7 @@ import warnings
 import pytest
 import torch
 
+from bench import BenchError, gpus
 from bench.training import device
 
 
@@ -17,6 +18,19 @@ def settings(monkeypatch):
     with warnings.catch_warnings():
         yield
     torch.use_deterministic_algorithms(False)
+
+
+def test_a_gpu_that_torch_cannot_use_is_refused_with_the_driver_that_it_needs(tmp_path, monkeypatch):
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 550.54.15\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    gpus.listed.cache_clear()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    with pytest.raises(
+        BenchError, match=r"machine\.device: cuda: the NVIDIA driver is 550\.54\.15, .* needs 580 or newer.*device: cpu"
+    ):
+        device.device_of({"device": "cuda"})
 
 
 def test_deterministic_is_for_gpus_and_can_be_taken_back(settings):

@@ -10,7 +10,8 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(workflow.basedir))
 
 import bench
-from bench import BenchError, machine, source
+from bench import BenchError, gpus, machine, source
+from bench.conda import check as check_conda
 from bench.evidence import imported
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
@@ -28,9 +29,16 @@ shell.prefix(
     " GLIBC_TUNABLES=${{GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}}; "
 )
 
+USES_CONDA = workflow.is_main_process and "CONDA" in [
+    method.name for method in workflow.deployment_settings.deployment_method
+]
 try:
     CONFIG = configuration.load()
     STUDIES = resolve.studies_of(CONFIG)
+    GPU = machine.uses_gpu(CONFIG["machine"])
+    GPUS = len(gpus.visible()) if GPU else 0
+    if USES_CONDA:
+        check_conda()
 except BenchError as error:
     raise WorkflowError(str(error)) from None
 
@@ -38,12 +46,9 @@ RUNS = {run.id: run for study in STUDIES.values() for run in study.runs}
 BUDGETS = {
     (run.recipe_name, spec.epsilon_text(run.epsilon)): run for run in RUNS.values()
 }
-GPU = machine.uses_gpu(CONFIG["machine"])
 # A unit of the resource `gpu` is a run on a GPU; which GPU, bench/training/lease.py settles. `device: cuda` without a driver
 # is one.
-GPU_SLOTS = (
-    CONFIG["machine"]["runs_per_gpu"] * max(1, len(machine.gpus())) if GPU else 0
-)
+GPU_SLOTS = CONFIG["machine"]["runs_per_gpu"] * max(1, GPUS) if GPU else 0
 # Without a limit Snakemake would start every run at once; `--resources gpu=N` still wins.
 workflow.global_resources.setdefault("gpu", GPU_SLOTS)
 
