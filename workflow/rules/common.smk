@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(workflow.basedir))
 
 import bench
-from bench import BenchError, machine, source
+from bench import BenchError, machine, slurm, source
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
 
@@ -34,14 +34,31 @@ RUNS = {run.id: run for study in STUDIES.values() for run in study.runs}
 BUDGETS = {
     (run.recipe_name, spec.epsilon_text(run.epsilon)): run for run in RUNS.values()
 }
-GPU = machine.uses_gpu(CONFIG["machine"])
+# profiles/slurm: a job asks for a GPU although this machine, a login node, may have none
+SITE = {
+    name: str(getattr(value, "raw", value))
+    for name, value in (workflow.resource_settings.default_resources or {}).items()
+}
+SITE_GPUS = dict(workflow.global_resources).get("gpu")
+ON_SLURM = "slurm_partition" in SITE and workflow.is_main_process
+if ON_SLURM:
+    try:
+        slurm.check(
+            SITE, SITE_GPUS.value if SITE_GPUS else 0, CONFIG["machine"]["device"]
+        )
+    except BenchError as error:
+        raise WorkflowError(str(error)) from None
+GPU = machine.uses_gpu(CONFIG["machine"]) or (
+    ON_SLURM and CONFIG["machine"]["device"] == "auto"
+)
 # A unit of the resource `gpu` is a run on a GPU; which GPU, bench/training/lease.py settles. `device: cuda` without a driver
 # is one.
 GPU_SLOTS = (
     CONFIG["machine"]["runs_per_gpu"] * max(1, len(machine.gpus())) if GPU else 0
 )
-# Without a limit Snakemake would start every run at once; `--resources gpu=N` still wins.
-workflow.global_resources.setdefault("gpu", GPU_SLOTS)
+if workflow.is_main_process:
+    # Without a limit Snakemake would start every run at once; `--resources gpu=N` still wins.
+    workflow.global_resources.setdefault("gpu", GPU_SLOTS)
 
 
 def selected() -> list[str]:

@@ -1,3 +1,9 @@
+localrules:
+    summarise,
+    report,
+    partial,
+
+
 rule summarise:
     input:
         records=records_of(selected()),
@@ -82,6 +88,7 @@ for name in STUDIES:
             records_of([name]),
         log:
             f"results/logs/{name}.log",
+        localrule: True
         conda:
             "../envs/report.yaml"
         shell:

@@ -7,9 +7,11 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-# On a cluster a download is for the machine that Snakemake runs on; the others may have no way out.
+# On a cluster a download is for the machine that Snakemake runs on; the others may have no way out. What takes seconds is not
+# worth a wait in its queue.
 localrules:
     dataset,
+    calibrate,
 
 
 rule dataset:
@@ -61,4 +63,4 @@ rule train:
     message:
         "training {output}; to watch: tail -f {log}"
     shell:
-        "python -m bench train --run-json {params.run:q} --noise {input.noise} --out {output} > {log} 2>&1"
+        "python -m bench train --run-json {params.run:q} --noise {input.noise} --out {output} >> {log} 2>&1"
