@@ -1,4 +1,4 @@
-"""profiles/slurm on a cluster that these tests start: what is planned ends in one record a run, whatever happens to its jobs."""
+"""profiles/slurm on a cluster that these tests start: a run ends in one record, whatever happens to its jobs."""
 
 import json
 import os
@@ -39,7 +39,8 @@ class Checkout:
         self.folder, user = folder, cluster.user()
         for name in ("bench", "workflow", "profiles", "results/reference"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "Snakefile", folder)
+        for name in ("Snakefile", "CITATION.cff"):
+            shutil.copy(ROOT / name, folder)
         write(config, folder)
         profile = folder / "profiles/slurm/config.yaml"
         text = profile.read_text()
@@ -83,7 +84,7 @@ class Checkout:
         for name in ("kept", "checkpoints", "live"):
             assert not [path for path in (self.folder / "results" / name).rglob("*") if path.is_file()], name
         found = [json.loads(path.read_text()) for path in (self.folder / "results/runs").rglob("*.json")]
-        return {record["run"]["variant"]: record for record in found}
+        return {record["run"]["id"].split("/")[2]: record for record in found}
 
     def freeze(self, variant: str) -> str:
         """Stops the processes of a job in the middle of training, so that it cannot end before its fate; its id."""
@@ -159,7 +160,7 @@ def test_quick_goes_through_while_code_is_edited(checkout):
 def test_a_job_at_its_time_limit_cancelled_requeued_or_preempted_goes_on(checkout):
     variants = ["baseline", "scalenorm", "before-add", "on-skip"]
     here = checkout(variants, 60)
-    driver = here.snakemake()
+    driver = here.snakemake("summarise")
     numbers = {variant: here.freeze(variant) for variant in variants}
     # all GPUs are taken
     here.run("sbatch", "--partition=urgent", "--gpus=1", "--output=/dev/null", "--wrap=true")
@@ -187,12 +188,12 @@ def test_a_job_at_its_time_limit_cancelled_requeued_or_preempted_goes_on(checkou
 
 def test_a_killed_driver_is_started_again(checkout):
     here = checkout(["scalenorm"], 60)
-    driver = here.snakemake()
+    driver = here.snakemake("summarise")
     number = here.freeze("scalenorm")
     driver.process.send_signal(signal.SIGKILL)
     driver.process.wait()
     here.snakemake("--unlock").ends()
-    driver = here.snakemake()
+    driver = here.snakemake("summarise")
     wait(lambda: "another process trains this run; waiting for it" in here.log("scalenorm"), driver.path)
     here.run("scancel", "--signal=CONT", number)
     driver.ends()
@@ -210,6 +211,6 @@ def test_an_array_of_short_runs(checkout):
     finished = [re.findall(r"^digits/resnet9-w8/([a-z-]+)/epsinf/seed0: \d", log, re.M) for log in logs]
     assert sorted(finished[0] + finished[1]) == sorted(variants)
     assert all(finished)
-    said = here.snakemake().ends()
+    said = here.snakemake("summarise").ends()
     assert "has been submitted" not in said
     assert set(here.records()) == set(variants)

@@ -1,3 +1,4 @@
+# On a cluster these are for the machine that Snakemake runs on, and what fails in one of them fails again.
 localrules:
     summarise,
     report,
@@ -27,6 +28,7 @@ rule summarise:
         "results/not_run.csv",
     log:
         "results/logs/summarise.log",
+    retries: 0
     conda:
         "../envs/report.yaml"
     params:
@@ -72,6 +74,7 @@ rule report:
         report("report/report.html", caption="../report/caption.rst"),
     log:
         "results/logs/report.log",
+    retries: 0
     conda:
         "../envs/report.yaml"
     shell:
@@ -88,6 +91,7 @@ for name in STUDIES:
             records_of([name]),
         log:
             f"results/logs/{name}.log",
+        retries: 0
         localrule: True
         conda:
             "../envs/report.yaml"
@@ -98,6 +102,7 @@ for name in STUDIES:
 rule partial:
     log:
         "results/logs/partial.log",
+    retries: 0
     conda:
         "../envs/report.yaml"
     shell:
