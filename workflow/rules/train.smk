@@ -63,4 +63,4 @@ rule train:
     message:
         "training {output}; to watch: tail -f {log}"
     shell:
-        "python -m bench train --run-json {params.run:q} --noise {input.noise} --out {output} >> {log} 2>&1"
+        "python -m bench train --run-json {params.run:q} --noise {input.noise} --out {output} > {log} 2>&1"
