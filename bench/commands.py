@@ -5,7 +5,7 @@ import math
 import sys
 from pathlib import Path
 
-from bench import ROOT, BenchError, machine, plugins, terminal
+from bench import ROOT, BenchError, machine, plugins, slurm, terminal
 from bench.evidence import datasets, kept, records
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
@@ -222,7 +222,7 @@ def train(
 
     stop = runner.Stop(stop_after)
     # seed by seed, so that pairs are complete early
-    order = sorted(chosen, key=lambda item: item.seed)
+    order = slurm.own_first(sorted(chosen, key=lambda item: item.seed))
     return runner.train_runs(order, content, stop, missing_only=study is not None, noise=noise, out=out)
 
 

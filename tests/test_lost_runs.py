@@ -107,3 +107,35 @@ def test_a_driver_that_is_stopped_alone(folder):
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path: path.read_text() for path in finished} == finished
     assert len(list((folder / "results/runs").rglob("seed0.json"))) == 4
+
+
+# `bench` on a file system whose locks say nothing, or to one node only: NFS without its daemon, Lustre with `localflock`.
+WITHOUT_LOCKS = """
+import errno, fcntl, sys
+def refuse(file, how):
+    raise OSError(errno.ENOLCK, "No locks available")
+fcntl.flock = refuse
+from bench.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_two_that_train_a_run_without_seeing_each_other(folder):
+    """Time is lost, and nothing else: each writes the same numbers by rename."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    start = {"args": [sys.executable, "-c", WITHOUT_LOCKS, "train", RUN], "cwd": folder, "env": environment}
+    first = subprocess.Popen(**start)
+    live = folder / f"results/live/{RUN}.json"
+    while not (live.exists() and json.loads(live.read_text())["step"]):
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)
+    assert subprocess.run(**start, check=False).returncode == 0
+    numbers = record(folder)
+    first.send_signal(signal.SIGCONT)
+    assert first.wait() == 0
+    again = record(folder)
+    assert again["provenance"] != numbers["provenance"]  # the other's, and yet
+    assert {**again, "cost": {}, "machine": {}, "provenance": {}} == {**numbers, "cost": {}, "machine": {}, "provenance": {}}
+    left = [path for name in ("checkpoints", "live") for path in (folder / "results" / name).rglob("*") if path.is_file()]
+    assert not left

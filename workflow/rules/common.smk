@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(workflow.basedir))
 
 import bench
-from bench import BenchError, gpus, machine, source
+from bench import BenchError, gpus, machine, slurm, source
 from bench.conda import check as check_conda
 from bench.evidence import imported
 from bench.plan import config as configuration
@@ -32,6 +32,12 @@ shell.prefix(
 USES_CONDA = workflow.is_main_process and "CONDA" in [
     method.name for method in workflow.deployment_settings.deployment_method
 ]
+SITE = {
+    name: str(getattr(value, "raw", value))
+    for name, value in (workflow.resource_settings.default_resources or {}).items()
+}
+SITE_GPUS = dict(workflow.global_resources).get("gpu")
+ON_SLURM = "slurm_partition" in SITE and workflow.is_main_process
 try:
     CONFIG = configuration.load()
     STUDIES = resolve.studies_of(CONFIG)
@@ -39,8 +45,14 @@ try:
     GPUS = len(gpus.visible()) if GPU else 0
     if USES_CONDA:
         check_conda()
+    if ON_SLURM:
+        slurm.check(
+            SITE, SITE_GPUS.value if SITE_GPUS else 0, CONFIG["machine"]["device"]
+        )
 except BenchError as error:
     raise WorkflowError(str(error)) from None
+# profiles/slurm: a job asks for a GPU although this machine, a login node, may have none
+GPU = GPU or (ON_SLURM and CONFIG["machine"]["device"] == "auto")
 
 RUNS = {run.id: run for study in STUDIES.values() for run in study.runs}
 BUDGETS = {
@@ -49,8 +61,9 @@ BUDGETS = {
 # A unit of the resource `gpu` is a run on a GPU; which GPU, bench/training/lease.py settles. `device: cuda` without a driver
 # is one.
 GPU_SLOTS = CONFIG["machine"]["runs_per_gpu"] * max(1, GPUS) if GPU else 0
-# Without a limit Snakemake would start every run at once; `--resources gpu=N` still wins.
-workflow.global_resources.setdefault("gpu", GPU_SLOTS)
+if workflow.is_main_process:
+    # Without a limit Snakemake would start every run at once; `--resources gpu=N` still wins.
+    workflow.global_resources.setdefault("gpu", GPU_SLOTS)
 
 
 def selected() -> list[str]:

@@ -1,3 +1,10 @@
+# On a cluster these are for the machine that Snakemake runs on, and what fails in one of them fails again.
+localrules:
+    summarise,
+    report,
+    partial,
+
+
 rule summarise:
     input:
         records=records_of(selected()),
@@ -21,6 +28,7 @@ rule summarise:
         "results/not_run.csv",
     log:
         "results/logs/summarise.log",
+    retries: 0
     conda:
         "../envs/report.yaml"
     params:
@@ -68,6 +76,7 @@ rule report:
         report("report/report.html", caption="../report/caption.rst"),
     log:
         "results/logs/report.log",
+    retries: 0
     conda:
         "../envs/report.yaml"
     shell:
@@ -84,6 +93,8 @@ for name in STUDIES:
             records_of([name]),
         log:
             f"results/logs/{name}.log",
+        retries: 0
+        localrule: True
         conda:
             "../envs/report.yaml"
         shell:
@@ -93,6 +104,7 @@ for name in STUDIES:
 rule partial:
     log:
         "results/logs/partial.log",
+    retries: 0
     conda:
         "../envs/report.yaml"
     shell:

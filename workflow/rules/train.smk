@@ -7,9 +7,11 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-# On a cluster a download is for the machine that Snakemake runs on; the others may have no way out.
+# On a cluster a download is for the machine that Snakemake runs on; the others may have no way out. What takes seconds is not
+# worth a wait in its queue.
 localrules:
     dataset,
+    calibrate,
 
 
 rule dataset:

@@ -1,0 +1,217 @@
+"""profiles/slurm on a cluster that these tests start: a run ends in one record, whatever happens to its jobs."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from bench import ROOT
+from tests.slurm import cluster
+from tests.test_pipeline import tiny, write
+
+WHY_NOT = cluster.missing() or (
+    None if find_spec("snakemake_executor_plugin_slurm") else "no executor plugin; `pip install -e '.[slurm]'` brings it"
+)
+pytestmark = [pytest.mark.slurm, pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))]
+
+FILLED_IN = {
+    "slurm_partition: FILL-IN": "slurm_partition: gpu",
+    "slurm_account: FILL-IN": 'slurm_account: ""',
+    "runtime: FILL-IN": "runtime: 60",
+    "gpu: 0": "gpu: 4",
+}
+PATIENCE = 400  # seconds until what a test waits for must have happened
+
+
+class Checkout:
+    """A copy of these sources that belongs to the cluster's user, whose commands run in it."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], config: dict):
+        self.folder, user = folder, cluster.user()
+        for name in ("bench", "workflow", "profiles", "results/reference"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("Snakefile", "CITATION.cff"):
+            shutil.copy(ROOT / name, folder)
+        write(config, folder)
+        profile = folder / "profiles/slurm/config.yaml"
+        text = profile.read_text()
+        for unfilled, filled in FILLED_IN.items():
+            assert unfilled in text
+            text = text.replace(unfilled, filled)
+        profile.write_text(text)
+        for path in [folder, *folder.rglob("*")]:
+            os.chown(path, user.pw_uid, user.pw_gid)
+        for parent in [folder, *folder.parents][:3]:  # pytest's, for its user alone
+            parent.chmod(0o755)
+        environment = environment | {"HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        self.how = {"cwd": folder, "env": environment, "user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+    def run(self, *command: str) -> str:
+        """What a command prints; its failure fails the test."""
+        done = subprocess.run(command, capture_output=True, text=True, check=False, **self.how)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def snakemake(self, *arguments: str) -> "Driver":
+        return Driver(self, *arguments)
+
+    def jobs(self) -> dict[str, tuple[str, str]]:
+        """By variant (id, state) of the jobs that are there, the last one of each."""
+        lines = self.run("squeue", "-h", "--states=all", "--sort=i", "-o", "%i %T %k").splitlines()
+        found = [re.match(r"(\d+) (\w+) rule_train_wildcards_digits_resnet9-w8_([a-z-]+)_inf_0$", line) for line in lines]
+        return {job[3]: (job[1], job[2]) for job in found if job}
+
+    def live(self, variant: str) -> dict:
+        try:
+            return json.loads((self.folder / f"results/live/digits/resnet9-w8/{variant}/epsinf/seed0.json").read_text())
+        except FileNotFoundError:
+            return {}
+
+    def log(self, variant: str) -> str:
+        return (self.folder / f"results/logs/runs/digits/resnet9-w8/{variant}/epsinf/seed0.log").read_text()
+
+    def records(self) -> dict[str, dict]:
+        """By variant; a run has one, and nothing else is left of it."""
+        for name in ("kept", "checkpoints", "live"):
+            assert not [path for path in (self.folder / "results" / name).rglob("*") if path.is_file()], name
+        found = [json.loads(path.read_text()) for path in (self.folder / "results/runs").rglob("*.json")]
+        return {record["run"]["id"].split("/")[2]: record for record in found}
+
+    def freeze(self, variant: str) -> str:
+        """Stops the processes of a job in the middle of training, so that it cannot end before its fate; its id."""
+        wait(lambda: self.live(variant).get("step"), self.log_of_driver)
+        number, _ = self.jobs()[variant]
+        self.run("scancel", "--signal=STOP", number)
+        return number
+
+    @property
+    def log_of_driver(self) -> Path:
+        return self.folder / "driver.log"
+
+
+class Driver:
+    """Snakemake with the profile."""
+
+    def __init__(self, checkout: Checkout, *arguments: str):
+        command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", *arguments]
+        self.path = checkout.log_of_driver
+        with self.path.open("w") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, **checkout.how)
+
+    def ends(self) -> str:
+        """What it said; it must end well."""
+        code = self.process.wait(PATIENCE)
+        assert code == 0, self.path.read_text()
+        return self.path.read_text()
+
+
+def wait(until: Callable[[], object], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not until():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    with cluster.started() as environment:
+        yield environment
+
+
+@pytest.fixture
+def checkout(slurm, tmp_path, shipped) -> Callable[[list[str], int], Checkout]:
+    """Makes one with these variants, without privacy, of so many steps each."""
+
+    def make(variants: list[str], steps: int) -> Checkout:
+        config = tiny(shipped)
+        config["machine"]["device"] = "auto"  # as shipped
+        config["recipes"]["digits"] |= {"steps": steps, "evaluate_every": steps}
+        config["studies"] = {"quick": config["studies"]["quick"] | {"variants": variants, "epsilons": [float("inf")]}}
+        config["claims"] = {}
+        return Checkout(tmp_path / "checkout", slurm, config)
+
+    (tmp_path / "checkout").mkdir()
+    return make
+
+
+def test_quick_goes_through_while_code_is_edited(checkout):
+    here = checkout(["baseline", "scalenorm"], 4)
+    driver = here.snakemake()
+    wait(lambda: len(here.jobs()) == 2, driver.path)
+    gpus = here.run("squeue", "-h", "-o", "%i %b %N").split("\n")
+    with (here.folder / "bench/training/loop.py").open("a") as file:
+        file.write("\n# edited\n")
+    said = driver.ends()
+    assert said.count("has been submitted with SLURM jobid") == 2, gpus
+    assert set(here.records()) == {"baseline", "scalenorm"}
+    assert "</html>" in (here.folder / "report/report.html").read_text()
+    assert "Nothing to be done" in here.snakemake("--dry-run").ends()
+
+
+def test_a_job_at_its_time_limit_cancelled_requeued_or_preempted_goes_on(checkout):
+    variants = ["baseline", "scalenorm", "before-add", "on-skip"]
+    here = checkout(variants, 60)
+    driver = here.snakemake("summarise")
+    numbers = {variant: here.freeze(variant) for variant in variants}
+    # all GPUs are taken
+    here.run("sbatch", "--partition=urgent", "--gpus=1", "--output=/dev/null", "--wrap=true")
+    wait(lambda: [state for _, state in here.jobs().values() if state != "RUNNING"], driver.path)
+    preempted = next(variant for variant, (_, state) in here.jobs().items() if state != "RUNNING")
+    limited, cancelled, requeued = (variant for variant in variants if variant != preempted)
+    subprocess.run(["scontrol", "update", f"jobid={numbers[limited]}", "EndTime=now+2"], env=here.how["env"], check=True)
+    here.run("scancel", numbers[cancelled])
+    here.run("scontrol", "requeue", numbers[requeued])
+    said = driver.ends()
+    records = here.records()
+    assert set(records) == set(variants)
+    for variant, record in records.items():
+        assert record["cost"]["resumed_at_step"] > 0, variant
+    # one retry each of what failed in the eyes of Snakemake; Slurm starts the others again
+    assert said.count("has been submitted with SLURM jobid") == 6
+    assert said.count("Trying to restart job") == 2
+    # a run's own log is that of its last job; what those said that failed is in the driver's
+    assert said.count("the same command goes on from there") == 2
+    assert "'TIMEOUT'" in said
+    assert "'CANCELLED'" in said
+    assert {variant: number for variant, (number, _) in here.jobs().items() if number == numbers[variant]} == {
+        variant: numbers[variant] for variant in (preempted, requeued)
+    }
+
+
+def test_a_killed_driver_is_started_again(checkout):
+    here = checkout(["scalenorm"], 60)
+    driver = here.snakemake("summarise")
+    number = here.freeze("scalenorm")
+    driver.process.send_signal(signal.SIGKILL)
+    driver.process.wait()
+    here.snakemake("--unlock").ends()
+    driver = here.snakemake("summarise")
+    wait(lambda: "another process trains this run; waiting for it" in here.log("scalenorm"), driver.path)
+    here.run("scancel", "--signal=CONT", number)
+    driver.ends()
+    assert "finished before" in here.log("scalenorm")
+    assert here.records()["scalenorm"]["cost"]["resumed_at_step"] == 0
+
+
+def test_an_array_of_short_runs(checkout):
+    """README's way to a study of short runs: two submissions' worth of starts for four runs, and then the tables."""
+    variants = ["baseline", "scalenorm", "before-add", "on-skip"]
+    here = checkout(variants, 4)
+    command = f"exec {sys.executable} -m bench train --study quick"
+    here.run("sbatch", "--wait", "--array=1-2", "--gpus=1", "--mem=4G", "--output=array-%a.log", f"--wrap={command}")
+    logs = [(here.folder / f"array-{task}.log").read_text() for task in (1, 2)]
+    finished = [re.findall(r"^digits/resnet9-w8/([a-z-]+)/epsinf/seed0: \d", log, re.M) for log in logs]
+    assert sorted(finished[0] + finished[1]) == sorted(variants)
+    assert all(finished)
+    said = here.snakemake("summarise").ends()
+    assert "has been submitted" not in said
+    assert set(here.records()) == set(variants)
