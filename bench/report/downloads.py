@@ -14,7 +14,7 @@ ARM = ["recipe", "arch", "variant", "epsilon"]
 def measured(made: list[dict]) -> dict[str, pd.DataFrame]:
     """`curves`, a row an arm and step, and `mixing`, a row an arm and block, of completed records: means over seeds."""
     done = [record for record in made if record["status"] == "completed"]
-    arms = [{key: value for key, value in columns.row(record).items() if key in ARM} for record in done]
+    arms = [columns.row(record, ARM) for record in done]
     curves, mixing = [], []
     for arm, record in zip(arms, done, strict=True):
         clipped = {point["step"]: point for point in clipping_points(record)}

@@ -37,6 +37,7 @@ rule report:
                 f"bench/report/{name}.py"
                 for name in (
                     "about",
+                    "agreement",
                     "answer",
                     "canvas",
                     "claims",
@@ -48,8 +49,11 @@ rule report:
                     "formats",
                     "origins",
                     "page",
+                    "reference",
                     "sections",
                     "studies",
+                    "svg",
+                    "values",
                     "variants",
                     "words",
                 )
