@@ -1,6 +1,6 @@
 """The tables behind the page as addresses that hold their CSV; of curves and mixing the means over seeds."""
 
-import base64
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -8,6 +8,7 @@ from bench.evidence import columns, tables
 from bench.report.dictionary import COLUMNS
 from bench.report.dynamics import clipping_points
 
+AS_IS = ",;:/=+()[]@!*"  # a quarter shorter than base64, as nearly all of a table stands for itself
 ARM = ["recipe", "arch", "variant", "epsilon"]
 
 
@@ -34,7 +35,7 @@ def _means(rows: list[dict], by: str, name: str) -> pd.DataFrame:
 
 
 def address(text: str) -> str:
-    return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
+    return f"data:text/csv;charset=utf-8,{quote(text, safe=AS_IS)}"
 
 
 def rounded(table: pd.DataFrame) -> str:

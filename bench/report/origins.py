@@ -1,5 +1,7 @@
 """What the page prints about how runs were made: provenance, and the checklist of what a reader needs to repeat them."""
 
+from collections.abc import Iterator
+
 from bench.evidence import columns
 from bench.plan import spec
 from bench.report.formats import listing, number, significant
@@ -93,6 +95,20 @@ def _plan(study: dict) -> str:
     seeds = len(study["plan"]["seed"])
     planned = f"{count(study['total'] // seeds, 'arm', 'arms')} of {count(seeds, 'seed', 'seeds')}"
     return f"{study['name']}: {len(study['records'])} of {study['total']}, planned as {planned}"
+
+
+def settings(made: list[dict]) -> dict[str, dict[str, str]]:
+    """The values of every recipe that has runs, as text, parts of a part as 'optimizer.lr'."""
+    recipes = {record["run"]["id"].split("/")[0]: spec.RECIPE_DEFAULTS | record["run"]["recipe"] for record in made}
+    return {name: dict(_flat(recipe)) for name, recipe in sorted(recipes.items())}
+
+
+def _flat(values: dict, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)
 
 
 def _searched(name: str, found: list[dict]) -> str:

@@ -119,6 +119,7 @@ def _page(
         dictionary=COLUMNS,
         commits=words.unique(record["provenance"]["commit"][:10] for record in made),
         shown_runs=set(found),
+        settings=origins.settings(made),
         overview=sections.overview(gathered, made),
         claims=claims.claims(config, studies, read["claims"], gathered, official, names),
         studies=[section(study, official, names) for study in gathered if study["views"]],

@@ -71,7 +71,7 @@ def section(study: dict, official: set[str], names: dict[str, str]) -> dict:
         "dirty": any(record["provenance"]["dirty"] for record in study["records"]),
         "here": views.get("here"),
         "reference": views.get("reference"),
-        "measured": {name: {"svg": study["figures"].get(name), "values": table} for name, table in study["values"].items()},
+        "measured": {name: {"svg": study["figures"].get(name), "table": table} for name, table in study["values"].items()},
     }
 
 

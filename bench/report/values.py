@@ -12,9 +12,10 @@ MOST = 8  # steps of a table of curves; of more, evenly chosen ones, the last am
 
 def curves(points: pd.DataFrame) -> dict:
     """`columns` (name, class) and `rows` of text: mean accuracy in percent, a row an arm, a column a step."""
-    means = points.pivot_table("accuracy", _arm(points), "step", sort=False).sort_index(axis=1)
-    steps = means.columns[::-1][:: -(-len(means.columns) // MOST)][::-1]
-    rows = [[*_who(key), *(number(mean[step]) for step in steps)] for key, mean in means.iterrows()]
+    known = sorted(points["step"].unique())
+    steps = known[::-1][:: -(-len(known) // MOST)][::-1]
+    means = {key: arm.groupby("step")["accuracy"].mean() for key, arm in points.groupby(_arm(points), sort=False)}
+    rows = [[*_who(key), *(number(mean.get(step)) for step in steps)] for key, mean in means.items()]
     return _table(points, [(f"Step {step}", "n") for step in steps], rows)
 
 

@@ -82,3 +82,9 @@ def test_a_search_says_what_it_was_judged_by(made):
         "recipe pocket: 2 runs of baseline at ε = 3, seeds 0 and 1, which no result uses, "
         "judged by accuracy on the test split"
     )
+
+
+def test_settings_are_flat_text_by_recipe(made):
+    (recipe,) = origins.settings(made).values()
+    assert recipe["optimizer.lr"] == str(made[0]["run"]["recipe"]["optimizer"]["lr"])
+    assert all(isinstance(value, str) for value in recipe.values())

@@ -60,7 +60,14 @@ rule report:
             ),
             *(
                 f"workflow/report/{name}"
-                for name in ("template.html", "macros.html", "style.css", "script.js")
+                for name in (
+                    "template.html",
+                    "macros.html",
+                    "style.css",
+                    "script.js",
+                    "filter.js",
+                    "two-runs.js",
+                )
             ),
             *page_sections(),
             "results/reference/published.csv",
