@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -485,3 +486,15 @@ def test_the_audit_is_asked_for_by_name(shipped, tmp_path):
     write(tiny(shipped), tmp_path)
     assert planned(tmp_path, "audit") == {"audit": 1}
     assert "audit" not in planned(tmp_path)
+
+
+def test_snakemakes_own_report_has_page_tables_and_figures_under_captions(finished):
+    done = snakemake(finished, "--report", "own.zip")
+    assert done.returncode == 0, done.stdout + done.stderr
+    with zipfile.ZipFile(finished / "own.zip") as archive:
+        names = archive.namelist()
+        text = "".join(archive.read(name).decode(errors="replace") for name in names if name.endswith((".html", ".js")))
+    for name in ("report.html", "runs.csv", "summary.csv", "claims.csv", "not_run.csv", "quick-accuracy.svg"):
+        assert any(entry.endswith(name) for entry in names), name
+    for caption in ("privacy ledger", "A row a run", "quick-accuracy</em>: a study and what is drawn of it"):
+        assert caption in text, caption

@@ -51,6 +51,7 @@ def write(config: dict, studies: dict[str, spec.Study], out: Path) -> None:
         outside=[],
     )
     drawn = {f"{study['name']}-{name}.svg": svg for study in gathered for name, svg in study["figures"].items()}
+    (RESULTS / "figures").mkdir(parents=True, exist_ok=True)
     for study in gathered:
         for old in (RESULTS / "figures").glob(f"{study['name']}-*.svg"):
             if old.name not in drawn:

@@ -29,7 +29,7 @@ def shortened(text: str, prefix: str, title: str) -> str:
     size = f'viewBox="{root.get("viewBox")}" width="{root.get("width")}" height="{root.get("height")}"'
     return (
         f'<svg id="{prefix}" role="img" aria-labelledby="{prefix}-title" {size} font-family="sans-serif" xmlns="{NAMESPACE}">'
-        f'<title id="{prefix}-title">{_escaped(title)}</title><style>{style}</style>{body}</svg>'
+        f'<title id="{prefix}-title">{_escaped(f"{prefix}: {title}")}</title><style>{style}</style>{body}</svg>'
     )
 
 

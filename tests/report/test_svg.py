@@ -51,7 +51,7 @@ def test_every_reference_has_its_target_and_every_class_its_rule():
 
 def test_titles_are_the_figures_and_the_values():
     _, short = drawn()
-    assert [part.text for part in parts(short, "title")] == ["Two lines & more", 'a "b" & <c>: 2']
+    assert [part.text for part in parts(short, "title")] == ["x-y: Two lines & more", 'a "b" & <c>: 2']
 
 
 def test_numbers_have_a_digit_behind_the_point():

@@ -52,6 +52,7 @@ if (runRows.size > 1) {
     const label = document.createElement("label"), input = document.createElement("input");
     input.name = text.split(" ")[0].toLowerCase();
     input.size = 36;
+    input.placeholder = [...runRows.keys()][0];
     input.setAttribute("list", list.id);
     label.append(`${text} `, input);
     form.append(label);

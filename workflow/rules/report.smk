@@ -15,10 +15,14 @@ rule summarise:
             )
         ),
     output:
-        "results/runs.csv",
-        "results/summary.csv",
-        "results/claims.csv",
-        "results/not_run.csv",
+        *(
+            report(
+                f"results/{name}.csv",
+                caption=f"../report/{name}.rst",
+                category="Tables",
+            )
+            for name in ("runs", "summary", "claims", "not_run")
+        ),
     log:
         "results/logs/summarise.log",
     conda:
@@ -74,13 +78,22 @@ rule report:
         ),
         reference=committed("runs") + committed("audit"),
     output:
-        report("report/report.html", caption="../report/caption.rst"),
+        page=report(
+            "report/report.html", caption="../report/caption.rst", category="Report"
+        ),
+        figures=report(
+            directory("results/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
     log:
         "results/logs/report.log",
     conda:
         "../envs/report.yaml"
     shell:
-        "python -m bench report --out {output} 2> {log}"
+        "python -m bench report --out {output.page} 2> {log}"
 
 
 # Targets without output files: they read what exists and always run when asked for.
