@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -475,3 +476,15 @@ def test_a_study_goes_on_from_its_committed_records(shipped, tmp_path):
     assert planned(tmp_path, "quick") == {"train": 32, "quick": 1}
     (tmp_path / "results/runs/digits/resnet9-w8/scalenorm/eps1/seed0.json").unlink()
     assert planned(tmp_path, "quick")["train"] == 33
+
+
+def test_snakemakes_own_report_has_page_tables_and_figures_under_captions(finished):
+    done = snakemake(finished, "--report", "own.zip")
+    assert done.returncode == 0, done.stdout + done.stderr
+    with zipfile.ZipFile(finished / "own.zip") as archive:
+        names = archive.namelist()
+        text = "".join(archive.read(name).decode(errors="replace") for name in names if name.endswith((".html", ".js")))
+    for name in ("report.html", "runs.csv", "summary.csv", "claims.csv", "not_run.csv", "quick-accuracy.svg"):
+        assert any(entry.endswith(name) for entry in names), name
+    for caption in ("privacy ledger", "A row a run", "quick-accuracy</em>: a study and what is drawn of it"):
+        assert caption in text, caption

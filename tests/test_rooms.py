@@ -27,7 +27,18 @@ MAY_IMPORT = {
     "evidence": {"plan", "files"},
     "terminal": set(),
     "training": {
-        "plugins", "plan", "files", "source", "gpus", "machine", "layers", "data", "models", "dp", "evidence", "terminal"
+        "plugins",
+        "plan",
+        "files",
+        "source",
+        "gpus",
+        "machine",
+        "layers",
+        "data",
+        "models",
+        "dp",
+        "evidence",
+        "terminal",
     },  # fmt: skip
     "report": {"plan", "evidence"},
     "audit": {"plan", "layers", "data", "dp", "training", "evidence"},

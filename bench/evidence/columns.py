@@ -1,6 +1,7 @@
 """Records as a table: a row a run, and what each column is."""
 
 import math
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -12,8 +13,9 @@ def frame(records: list[dict]) -> pd.DataFrame:
     return pd.DataFrame([row(record) for record in records], columns=list(COLUMNS))
 
 
-def row(record: dict) -> dict:
-    return {column: get(record) for column, get in COLUMNS.items()}
+def row(record: dict, names: Iterable[str] | None = None) -> dict:
+    """The columns `names` of a record, all without."""
+    return {name: COLUMNS[name](record) for name in names or COLUMNS}
 
 
 def setting(record: dict, key: str):

@@ -25,6 +25,7 @@ import pandas as pd
 from scipy import stats
 
 from bench import BenchError
+from bench.evidence.stats import holm
 from bench.evidence.summary import ARM
 
 FALSE_ALARMS = 0.01  # chance that tables which agree are said to differ, anywhere
@@ -67,16 +68,6 @@ def p_values(first: np.ndarray, second: np.ndarray, common: int, image: float) -
     return np.where(np.abs(first.mean(-1) - second.mean(-1)) <= image * (1 + 1e-9), 1.0, p)
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """Adjusted p values (n,) of `p` (n,): those below a level are differences, with that level for all of them together."""
-    p = np.asarray(p, dtype=float)
-    order = np.argsort(p)
-    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(steps, 1)
-    return adjusted
-
-
 def compare(first: pd.DataFrame, second: pd.DataFrame) -> dict:
     """What differs between two tables of runs, as `columns.frame` gives them.
 
@@ -111,7 +102,7 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> dict:
             x, y = (rows.set_index("seed")["accuracy"].astype(float).sort_index() for rows in (a, b))
             tested[name] = x, y, 100 / a["test_size"].iloc[0]
     tested |= _together(tested)
-    adjusted = holm(np.array([_p_value(*values) for values in tested.values()]))
+    adjusted = holm([_p_value(*values) for values in tested.values()])
     for (name, (x, y, _)), p in zip(tested.items(), adjusted, strict=True):
         if p < FALSE_ALARMS:
             texts = [f"{values.mean():.2f} (n = {len(values)})" for values in (x, y)]

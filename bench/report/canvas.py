@@ -5,7 +5,6 @@ Text and axes are drawn in a stand-in colour that becomes `currentColor`; marks 
 
 import io
 import math
-import re
 import textwrap
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -16,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from bench.report.svg import VALUE, shortened
+
 INK = "#010203"  # stands for the page's text colour
 # seaborn's colour-blind palette, the light ones darkened until they are seen on white
 COLOURS = ("#0173b2", "#b87400", "#029e73", "#b368a3", "#d55e00", "#3a8fc0", "#a8744a", "#8a8a8a")
@@ -25,8 +26,6 @@ NETWORK = ["recipe", "arch"]
 PANEL = [*NETWORK, "epsilon"]
 WIDTH = 7.6  # inches
 LONGEST = 26  # letters of a name beside an axis, in one line
-# marks that follow each other and have one style
-USES = re.compile(r'<use [^>]*?style="(?P<style>[^"]*)"/>(?:\n<use [^>]*?style="(?P=style)"/>)+')
 RC = {
     "svg.hashsalt": "scalenorm-bench",
     "svg.fonttype": "none",
@@ -160,22 +159,13 @@ def spread(places: dict[str, float], room: float) -> dict[str, float]:
     return found
 
 
-def _gathered(uses: re.Match) -> str:
-    """Marks of one style, which is said once."""
-    return f'<g style="{uses["style"]}">\n' + uses[0].replace(f' style="{uses["style"]}"', "") + "\n</g>"
+def value(text: str) -> dict:
+    """What an artist takes to show `text` under the pointer."""
+    return {"gid": f"{VALUE}{text}"}
 
 
 def svg(figure: Figure, prefix: str, title: str) -> str:
-    """The figure as an <svg> element that can stand in a page beside others or alone in a file.
-
-    Coordinates are rounded to hundredths of a point: nobody sees less, and the text is half as long.
-    """
+    """The figure as an <svg> element that can stand in a page beside others or alone in a file."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Title": title})
-    drawn = re.sub(r"<metadata>.*?</metadata>\s*", "", text.getvalue(), flags=re.DOTALL)
-    drawn = re.sub(r"(\d\.\d\d)\d+", r"\1", drawn[drawn.index("<svg") :])
-    drawn = re.sub(USES, _gathered, re.sub(r"\n +", "\n", drawn))
-    drawn = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{prefix}-", drawn).replace(INK, "currentColor")
-    drawn = drawn.replace("<svg ", f'<svg id="{prefix}" role="img" aria-labelledby="{prefix}-title" ', 1)
-    drawn = drawn.replace("<title>", f'<title id="{prefix}-title">', 1)
-    return drawn.replace("*{stroke-linejoin", f"#{prefix} *{{stroke-linejoin", 1)
+    figure.savefig(text, format="svg", transparent=True)
+    return shortened(text.getvalue().replace(INK, "currentColor"), prefix, title)

@@ -1,6 +1,6 @@
 """The tables behind the page as addresses that hold their CSV; of curves and mixing the means over seeds."""
 
-import base64
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -8,13 +8,14 @@ from bench.evidence import columns, tables
 from bench.report.dictionary import COLUMNS
 from bench.report.dynamics import clipping_points
 
+AS_IS = ",;:/=+()[]@!*"  # a quarter shorter than base64, as nearly all of a table stands for itself
 ARM = ["recipe", "arch", "variant", "epsilon"]
 
 
 def measured(made: list[dict]) -> dict[str, pd.DataFrame]:
     """`curves`, a row an arm and step, and `mixing`, a row an arm and block, of completed records: means over seeds."""
     done = [record for record in made if record["status"] == "completed"]
-    arms = [{key: value for key, value in columns.row(record).items() if key in ARM} for record in done]
+    arms = [columns.row(record, ARM) for record in done]
     curves, mixing = [], []
     for arm, record in zip(arms, done, strict=True):
         clipped = {point["step"]: point for point in clipping_points(record)}
@@ -34,7 +35,7 @@ def _means(rows: list[dict], by: str, name: str) -> pd.DataFrame:
 
 
 def address(text: str) -> str:
-    return f"data:text/csv;charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
+    return f"data:text/csv;charset=utf-8,{quote(text, safe=AS_IS)}"
 
 
 def rounded(table: pd.DataFrame) -> str:

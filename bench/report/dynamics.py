@@ -6,7 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.report.canvas import COLOURS, INK, NETWORK, RC, WIDTH, Style, grid, legend, number_ends, numbered, svg
+from bench.report.canvas import COLOURS, INK, NETWORK, RC, WIDTH, Style, grid, legend, number_ends, numbered, svg, value
+from bench.report.formats import number, significant
 
 CLIPPING = {"clipped": "clipped, fraction", "norm": "median norm / clip norm", "snr": "signal to noise, median"}
 
@@ -41,7 +42,8 @@ def clipping(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
             ends = {}
             for variant, lines in rows.groupby("variant", sort=False):
                 look, mean = looks[variant], lines.groupby("step")["value"].mean()
-                axis.plot(mean.index, mean, color=look.colour, lw=1.4, ls=look.dash)
+                told = value(f"{variant}: {significant(mean.iloc[-1])} at step {mean.index[-1]}, mean over seeds")
+                axis.plot(mean.index, mean, color=look.colour, lw=1.4, ls=look.dash, **told)
                 ends[str(variants.index(variant) + 1)] = mean.index[-1], mean.iloc[-1]
             numbers.append((axis, ends))
             axis.grid()
@@ -72,9 +74,10 @@ def scatter(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
         figure, panels = grid(points, height=2.2, sharex=True, sharey=False)
         for rows, axis in panels:
             for row in rows.to_dict("records"):
-                look, number = looks[row["variant"]], str(variants.index(row["variant"]) + 1)
-                axis.plot(row["ratio"], row["accuracy"], look.marker, color=look.colour, ms=5)
-                axis.annotate(number, (row["ratio"], row["accuracy"]), (5, 0), textcoords="offset points", fontsize=7.5)
+                look, name = looks[row["variant"]], str(variants.index(row["variant"]) + 1)
+                told = value(f"{row['variant']}: ratio {number(row['ratio'])}, accuracy {number(row['accuracy'])} %")
+                axis.plot(row["ratio"], row["accuracy"], look.marker, color=look.colour, ms=5, **told)
+                axis.annotate(name, (row["ratio"], row["accuracy"]), (5, 0), textcoords="offset points", fontsize=7.5)
             axis.axvline(1, color=INK, lw=0.8)
             axis.margins(0.15)
             axis.grid()
@@ -86,7 +89,7 @@ def scatter(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
 
 
 def privacy_axis(rows: list[dict], prefix: str) -> str:
-    """Accuracies over mu of Gaussian differential privacy: rows of `mu`, `accuracy`, `ours`, `dataset`, `scalenorm`.
+    """Accuracies over mu of Gaussian differential privacy: rows of `mu`, `accuracy`, `ours`, `dataset`, `scalenorm`, `name`.
 
     Filled: this suite; open: published; a diamond has ScaleNorm. One panel a dataset.
     """
@@ -97,7 +100,8 @@ def privacy_axis(rows: list[dict], prefix: str) -> str:
             for row in (row for row in rows if row["dataset"] == name):
                 colour = COLOURS[0] if row["ours"] else INK
                 face = {} if row["ours"] else {"mfc": "none"}
-                axis.plot(row["mu"], row["accuracy"], "D" if row["scalenorm"] else "o", color=colour, ms=4.5, **face)
+                told = value(f"{row['name']}: μ = {significant(row['mu'])}, {number(row['accuracy'])} %")
+                axis.plot(row["mu"], row["accuracy"], "D" if row["scalenorm"] else "o", color=colour, ms=4.5, **face, **told)
             axis.set_title(name, loc="left")
             axis.margins(0.1)
             axis.set_xlim(left=0)

@@ -22,7 +22,10 @@ from bench.report.canvas import (
     number_ends,
     numbered,
     svg,
+    value,
 )
+from bench.report.formats import interval, number
+from bench.report.words import epsilon
 
 SITES = {"skip": "<", "branch": ">", "sum": "o"}
 PAIR = [*PANEL, "seed", "dataset_digest"]
@@ -78,7 +81,8 @@ def curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
                     for _, line in lines.groupby("seed", sort=False):
                         axis.plot(line["step"], line["accuracy"], color=look.colour, lw=0.5, alpha=0.4)
                 mean = by_step.mean()
-                axis.plot(mean.index, mean, color=look.colour, lw=1.6, ls=look.dash)
+                told = value(f"{variant}: {number(mean.iloc[-1])} % at step {mean.index[-1]}, mean over seeds")
+                axis.plot(mean.index, mean, color=look.colour, lw=1.6, ls=look.dash, **told)
                 ends[str(variants.index(variant) + 1)] = mean.index[-1], mean.iloc[-1]
             numbers.append((axis, ends))
             axis.grid()
@@ -92,25 +96,24 @@ def curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
 def scale_mixing(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
     """Standard deviation at the sites from rows (recipe, arch, variant, epsilon, seed, private, block, skip, branch, sum).
 
-    A panel per block and epsilon, a line per variant: the wider skip and branch lie apart, the more the scales mix. Small
-    marks are seeds; of many a line holds two thirds.
+    A panel per block and epsilon, a line per variant: the wider skip and branch lie apart, the more the scales mix. Thin bars
+    reach from the smallest to the largest seed.
     """
     variants = list(points["variant"].unique())
-    many = len(points[[*PANEL, "variant", "seed"]].drop_duplicates()) > LINES
     with matplotlib.rc_context(RC):
         figure, panels = grid(points, height=height(variants), sharex=True, sharey=True, by=[*NETWORK, "block"])
         for rows, axis in panels:
-            for variant, seeds in rows.groupby("variant", sort=False):
-                place, means = variants.index(variant), seeds[list(SITES)].mean()
-                axis.plot(means[["skip", "branch"]], [place] * 2, color=looks[variant].colour, lw=1.2, alpha=0.6)
-                for site, marker in SITES.items():
-                    look = {"color": looks[variant].colour, "marker": marker, "ls": "", "mew": 0.8}
-                    face = {} if site == "sum" else {"mfc": "none"}
-                    if many:
-                        axis.plot(seeds[site].quantile([1 / 6, 5 / 6]), [place] * 2, color=looks[variant].colour, lw=0.6)
-                    else:
-                        axis.plot(seeds[site], [place] * len(seeds), ms=3, alpha=0.35, **look, **face)
-                    axis.plot(means[site], place, ms=6, **look, **face)
+            seeds = rows.groupby("variant", sort=False)[list(SITES)]
+            means, low, high = seeds.mean(), seeds.min(), seeds.max()
+            places = [variants.index(variant) for variant in means.index]
+            colours = [looks[variant].colour for variant in means.index]
+            axis.hlines(places, means["skip"], means["branch"], colors=colours, lw=1.2, alpha=0.6)
+            for site, marker in SITES.items():
+                axis.hlines(places, low[site], high[site], colors=colours, lw=0.6)
+                face = {} if site == "sum" else {"mfc": "none"}
+                for variant, mean, place, colour in zip(means.index, means[site], places, colours, strict=True):
+                    told = value(f"{variant}, {site}: {number(mean)}")
+                    axis.plot(mean, place, color=colour, marker=marker, ls="", mew=0.8, ms=6, **face, **told)
             name_rows(axis, variants)
             axis.set_xlim(0, 1.08 * points[list(SITES)].to_numpy().max())
         figure.supxlabel("standard deviation of the activations, mean over seeds", fontsize=9)
@@ -130,9 +133,11 @@ def forest(rows: list[dict], prefix: str) -> str:
         axis = figure.subplots()
         for place, row in enumerate(rows):
             ours = row["whose"] == "this suite"
-            axis.plot([row["low"], row["high"]], [place] * 2, color=COLOURS[0] if ours else INK, lw=1.8 if ours else 0.8)
-            look = {"color": COLOURS[0]} if ours else {"color": INK, "mfc": "none"}
-            axis.plot(row["difference"], place, "o" if ours else "D", ms=6 if ours else 4.5, **look)
+            look = {"color": COLOURS[0], "lw": 1.8, "marker": "o", "ms": 6}
+            if not ours:
+                look = {"color": INK, "lw": 0.8, "marker": "D", "ms": 4.5, "mfc": "none"}
+            told = value(f"{row['where']}: {number(row['difference'], sign=True)} points {interval(row, sign=True)}")
+            axis.plot([row["low"], row["difference"], row["high"]], [place] * 3, markevery=[1], **look, **told)
             name = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8.5}
             axis.annotate(row["where"], (0, place - 0.42), fontweight="bold" if ours else "normal", **name)
         axis.axvline(0, color=INK, lw=0.8)
@@ -153,8 +158,10 @@ def _strips(seeds: pd.DataFrame, means: pd.DataFrame, looks: dict, prefix: str, 
             here = means.merge(rows[PANEL].drop_duplicates(), on=PANEL).set_index("variant")
             for variant, group in rows.groupby("variant", sort=False):
                 place, look, mean = variants.index(variant), looks[variant], here.loc[variant]
-                axis.plot([mean["low"], mean["high"]], [place - 0.2] * 2, color=look.colour, lw=1.6)
-                axis.plot(mean["mean"], place - 0.2, marker=look.marker, ms=6, color=look.colour)
+                found = f"{number(mean['mean'], sign=zero)} {interval(mean, sign=zero)}"
+                told = f"{variant}, ε = {epsilon(mean['epsilon'])}: {found}"
+                ends, marks = [mean["low"], mean["mean"], mean["high"]], {"marker": look.marker, "ms": 6, "markevery": [1]}
+                axis.plot(ends, [place - 0.2] * 3, color=look.colour, lw=1.6, **marks, **value(told))
                 # seeds below each other in the order of their numbers: equal values stay visible
                 heights = place + 0.3 * (group["seed"].rank() - 1) / max(len(group) - 1, 1)
                 axis.plot(group["value"], heights, "o", ms=3, mfc="none", mew=0.8, color=look.colour)

@@ -1,10 +1,12 @@
 """What the page prints about how runs were made: provenance, and the checklist of what a reader needs to repeat them."""
 
+from collections.abc import Iterator
+
 from bench.evidence import columns
 from bench.plan import spec
-from bench.report.formats import number, significant
+from bench.report.formats import listing, number, significant
 from bench.report.studies import proxies
-from bench.report.words import count, unique
+from bench.report.words import count, epsilon, plural, seeds, unique
 
 MACHINE = ("device_name", "cpu", "platform", "python", "torch", "cuda", "opacus", "dp-accounting", "numpy", "threads",
            "engine", "physical_batch")  # fmt: skip
@@ -64,8 +66,11 @@ def _made_of(made: list[dict]) -> tuple[list[dict], dict[str, int]]:
     return rows, {r["run"]["id"]: numbers[tuple(part[key] for key in ORIGIN)] for r, part in zip(made, parts, strict=True)}
 
 
-def checklist(studies: list[dict], made: list[dict]) -> dict:
-    """The answers of the reproducibility checklist that depend on the runs; empty where nothing was recorded."""
+def checklist(studies: list[dict], made: list[dict], searches: dict[str, list[dict]]) -> dict:
+    """The answers of the reproducibility checklist that depend on the runs; empty where nothing was recorded.
+
+    `searches` are the records of runs that chose a recipe's values, by its name.
+    """
     settings = {r["run"]["id"].split("/")[0]: spec.RECIPE_DEFAULTS | r["run"]["recipe"] for r in made}
     seconds = sorted(record["cost"]["seconds"] for record in made)
     return {
@@ -74,6 +79,7 @@ def checklist(studies: list[dict], made: list[dict]) -> dict:
         "averaged": any(recipe["ema"] for recipe in settings.values()),
         "steered": any(record["result"]["test_split_steers"] for record in made),
         "searches": [study["name"] for study in studies if proxies(study["recipes"])],
+        "searched": [_searched(name, found) for name, found in sorted(searches.items()) if found],
         "settings": [_setting(name, recipe) for name, recipe in settings.items()],
         "machines": _distinct([record["machine"] for record in made], MACHINE),
         "run_time": {"all": sum(seconds), "shortest": seconds[0], "longest": seconds[-1]} if made else None,
@@ -89,6 +95,32 @@ def _plan(study: dict) -> str:
     seeds = len(study["plan"]["seed"])
     planned = f"{count(study['total'] // seeds, 'arm', 'arms')} of {count(seeds, 'seed', 'seeds')}"
     return f"{study['name']}: {len(study['records'])} of {study['total']}, planned as {planned}"
+
+
+def settings(made: list[dict]) -> dict[str, dict[str, str]]:
+    """The values of every recipe that has runs, as text, parts of a part as 'optimizer.lr'."""
+    recipes = {record["run"]["id"].split("/")[0]: spec.RECIPE_DEFAULTS | record["run"]["recipe"] for record in made}
+    return {name: dict(_flat(recipe)) for name, recipe in sorted(recipes.items())}
+
+
+def _flat(values: dict, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)
+
+
+def _searched(name: str, found: list[dict]) -> str:
+    """'recipe pocket: 6 runs of baseline at ε = 8, seed 1000, which no result uses, judged by accuracy on the test split'"""
+    runs = [record["run"] for record in found]
+    variants = listing(unique(run["id"].split("/")[2] for run in runs))
+    epsilons = listing(epsilon(text) for text in unique(str(run["epsilon"]) for run in runs))
+    own = sorted({run["seed"] for run in runs})
+    return (
+        f"recipe {name}: {count(len(runs), 'run', 'runs')} of {variants} at ε = {epsilons}, "
+        f"{plural(len(own), 'seed', 'seeds')} {seeds(own)}, which no result uses, judged by accuracy on the test split"
+    )
 
 
 def _setting(name: str, recipe: dict) -> str:

@@ -12,10 +12,11 @@ from bench.evidence import effects, records, tables
 from bench.evidence import imported as others
 from bench.evidence.summary import bits_of
 from bench.plan import spec
-from bench.report import answer, claims, downloads, dynamics, figures, formats, imported, origins, sections, words
+from bench.report import agreement, answer, claims, downloads, dynamics, figures, formats, imported, origins, sections, words
 from bench.report.about import cited
 from bench.report.canvas import styles
 from bench.report.dictionary import COLUMNS
+from bench.report.reference import read_searches
 from bench.report.studies import gather, section
 from bench.report.variants import explained
 
@@ -43,6 +44,7 @@ def write(config: dict, studies: dict[str, spec.Study], out: Path) -> None:
         published=_published(REFERENCE),
         speed=_optional(RESULTS / "speed.csv"),
         audit=_optional(REFERENCE / "audit.csv"),
+        searches=read_searches(REFERENCE),
         newer=newer,
         imported=imported.section(others.read(), studies, read["runs"], found),
         files={f"{name}.csv": downloads.address((RESULTS / f"{name}.csv").read_text()) for name in tables.NAMES},
@@ -50,6 +52,7 @@ def write(config: dict, studies: dict[str, spec.Study], out: Path) -> None:
         outside=[],
     )
     drawn = {f"{study['name']}-{name}.svg": svg for study in gathered for name, svg in study["figures"].items()}
+    (RESULTS / "figures").mkdir(parents=True, exist_ok=True)
     for study in gathered:
         for old in (RESULTS / "figures").glob(f"{study['name']}-*.svg"):
             if old.name not in drawn:
@@ -75,6 +78,7 @@ def reference_page(config: dict, studies: dict[str, spec.Study], found: dict, ma
         published=_published(folder),
         speed=_optional(folder / "speed.csv"),
         audit=_optional(folder / "audit.csv"),
+        searches=read_searches(folder),
         newer=0,
         imported=[],
         files={f"{name}.csv": downloads.address(tables.text(table)) for name, table in made.items()},
@@ -84,7 +88,20 @@ def reference_page(config: dict, studies: dict[str, spec.Study], found: dict, ma
 
 
 def _page(
-    config, studies, found: dict, read: dict, *, committed: bool, reference, bits, published, speed, audit, outside, **more
+    config,
+    studies,
+    found: dict,
+    read: dict,
+    *,
+    committed: bool,
+    reference,
+    bits,
+    published,
+    speed,
+    audit,
+    outside,
+    searches,
+    **more,
 ):
     """(HTML, what `gather` gives of each study)"""
     looks = styles([run.variant for run in study.runs] for study in studies.values())
@@ -96,6 +113,7 @@ def _page(
         title="ScaleNorm Bench: reference report" if committed else "ScaleNorm Bench: report",
         committed=committed,
         answer=_answer(read, published),
+        agreement=agreement.agreement(read["runs"], reference),
         variants=explained(config, studies),
         about=cited(),
         measured={
@@ -104,18 +122,20 @@ def _page(
         dictionary=COLUMNS,
         commits=words.unique(record["provenance"]["commit"][:10] for record in made),
         shown_runs=set(found),
+        settings=origins.settings(made),
         overview=sections.overview(gathered, made),
         claims=claims.claims(config, studies, read["claims"], gathered, official, names),
         studies=[section(study, official, names) for study in gathered if study["views"]],
         privacy=sections.privacy(made),
         published=sections.published(published, gathered, names),
+        chosen=sections.chosen(published),
         privacy_axis=_privacy_axis(published, gathered),
         speed=sections.speed(speed),
         audit=sections.audit(audit),
         not_run=sections.not_run(gathered, outside),
         failed=sections.failed(made),
         provenance=origins.provenance(gathered, made),
-        checklist=origins.checklist(gathered, made),
+        checklist=origins.checklist(gathered, made, searches),
         specifications=[{key: study[key] for key in ("name", "recipes", "specification")} for study in gathered],
         **more,
     )

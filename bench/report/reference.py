@@ -36,6 +36,12 @@ def of(runs: list[spec.Run], root: Path = ROOT) -> tuple[list[dict], dict[str, s
     return records.match(runs, read(root))
 
 
+def read_searches(folder: Path) -> dict[str, list[dict]]:
+    """The records of the runs that chose a recipe's values, by the recipe's name."""
+    found = sorted(folder.glob("*-search.jsonl"))
+    return {path.name.removesuffix("-search.jsonl"): records.read_lines(path) for path in found}
+
+
 def promote(new: list[dict], root: Path = ROOT) -> Counter:
     """Takes `new` records into records.jsonl, in the place of those of the same runs; counts added, replaced, unchanged.
 
@@ -152,9 +158,7 @@ def derived(config: Path, root: Path = ROOT, *, page: bool = True) -> tuple[dict
             files[Path("report/reference.html")] = text
     speed = root / SPEED
     quoted = made | {"speed": tables.read(speed, "restore it with `git checkout`") if speed.exists() else pd.DataFrame()}
-    quoted["searches"] = {
-        path.name.removesuffix("-search.jsonl"): records.read_lines(path) for path in (root / FOLDER).glob("*-search.jsonl")
-    }
+    quoted["searches"] = read_searches(root / FOLDER)
     before = root / VERSION_1
     quoted["version 1"] = (  # whose tables did not say yet what is private; these runs are
         tables.read(before, "restore it with `git checkout`").assign(private=True) if before.exists() else pd.DataFrame()

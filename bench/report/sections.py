@@ -100,6 +100,12 @@ def published(table: pd.DataFrame, studies: list[dict], names: dict) -> list[dic
     return made
 
 
+def chosen(table: pd.DataFrame) -> dict:
+    """How many published values there are in `total`, are the `best` epoch on the test split, and leave it `unknown`."""
+    scores = table["score"]
+    return {"total": len(scores), "best": int((scores == "best-epoch").sum()), "unknown": int((scores == "not stated").sum())}
+
+
 def _group(name: str, rows: list[dict], study: dict | None, names: dict, changes: dict) -> dict:
     shown = study is not None and bool(study["views"])
     why = "has no finished run" if study else "this configuration does not have"
@@ -149,7 +155,7 @@ def privacy_axis(table: pd.DataFrame, studies: list[dict]) -> list[dict]:
     """What `dynamics.privacy_axis` draws: published values that have a mu, and ours; a place of ours once."""
     rows = [
         {"mu": float(row["mu"]), "accuracy": float(row["accuracy"]), "ours": False, "dataset": row["dataset"]}
-        | {"scalenorm": "ScaleNorm" in row["method"]}
+        | {"scalenorm": "ScaleNorm" in row["method"], "name": f"{row['method']}, {row['model']} ({row['source_key']})"}
         for row in table.to_dict("records")
         if row["mu"]
     ]
@@ -159,7 +165,8 @@ def privacy_axis(table: pd.DataFrame, studies: list[dict]) -> list[dict]:
         for row in view["rows"] if view else []:
             point = {"mu": _mu(view["runs"], row), "accuracy": row["mean"], "ours": True, "dataset": row["dataset"]}
             if not math.isnan(point["mu"] + point["accuracy"]):
-                ours[tuple(row[key] for key in ARM)] = point | {"scalenorm": row["variant"] == "scalenorm"}
+                more = {"scalenorm": row["variant"] == "scalenorm", "name": f"{row['variant']}, {row['arch']} (this suite)"}
+                ours[tuple(row[key] for key in ARM)] = point | more
     return rows + list(ours.values())
 
 

@@ -13,7 +13,7 @@ from bench.evidence import columns
 from bench.evidence.stats import LEVEL
 from bench.evidence.summary import Bits, of_study
 from bench.plan import spec
-from bench.report import dynamics, figures
+from bench.report import dynamics, figures, values
 from bench.report.contrasts import matrices
 from bench.report.formats import listing, number, significant
 from bench.report.words import NOT_PRIVATE, badges, count, epsilon, nominal, plural, steers, unique
@@ -36,6 +36,7 @@ def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, 
         views["reference"] = {"runs": known, "summary": of_study(known, study.name, bits)}
     not_run = read["not_run"]
     missing = not_run[not_run["study"] == study.name].to_dict("records")
+    measured = _measured(here, views)
     return {
         "name": study.name,
         "question": study.question,
@@ -47,7 +48,8 @@ def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, 
         "views": {
             origin: view | {"rows": _by_epsilon(view["summary"])} for origin, view in views.items() if len(view["runs"])
         },
-        "figures": _figures(study.name, here, views, looks),
+        "figures": _figures(study.name, views, measured, looks),
+        "values": {name: table(points) for name, (points, _, table) in measured.items() if len(points)},
         "specification": _specification(study),
     }
 
@@ -69,10 +71,7 @@ def section(study: dict, official: set[str], names: dict[str, str]) -> dict:
         "dirty": any(record["provenance"]["dirty"] for record in study["records"]),
         "here": views.get("here"),
         "reference": views.get("reference"),
-        "curves": study["figures"].get("curves"),
-        "clipping": study["figures"].get("clipping"),
-        "mixing": study["figures"].get("mixing"),
-        "ratios": study["figures"].get("ratios"),
+        "measured": {name: {"svg": study["figures"].get(name), "table": table} for name, table in study["values"].items()},
     }
 
 
@@ -174,7 +173,7 @@ def _by_epsilon(summary: pd.DataFrame) -> list[dict]:
     return summary.sort_values("epsilon", key=lambda column: column.astype(float), kind="stable").to_dict("records")
 
 
-def _figures(study: str, here: list[dict], views: dict, looks: dict) -> dict[str, Markup]:
+def _figures(study: str, views: dict, measured: dict, looks: dict) -> dict[str, Markup]:
     """The figures of a study by name: two of every view, and from the records curves and scale mixing."""
     drawn = {}
     for origin, view in views.items():
@@ -182,14 +181,14 @@ def _figures(study: str, here: list[dict], views: dict, looks: dict) -> dict[str
             for name, draw in (("accuracy", figures.accuracy), ("differences", figures.differences)):
                 name = name if origin == "here" else f"{name}-{origin}"
                 drawn[name] = draw(view["runs"], view["summary"], looks, f"{study}-{name}")
-    for name, (points, draw) in _measured(here, views).items():
+    for name, (points, draw, _) in measured.items():
         if len(points):
             drawn[name] = draw(points, looks, f"{study}-{name}")
     return {name: Markup(svg) for name, svg in drawn.items() if svg}
 
 
-def _measured(here: list[dict], views: dict) -> dict[str, tuple[pd.DataFrame, Callable]]:
-    """(rows, what draws them) by name, of what completed runs measured while they trained."""
+def _measured(here: list[dict], views: dict) -> dict[str, tuple[pd.DataFrame, Callable, Callable]]:
+    """(rows, what draws them, what makes them a table) by name, of what completed runs measured while they trained."""
     done = [record for record in here if record["status"] == "completed"]
     curves, clipping, mixing = (
         pd.DataFrame([_keys(record) | point for record in done for point in of(record)])
@@ -197,15 +196,15 @@ def _measured(here: list[dict], views: dict) -> dict[str, tuple[pd.DataFrame, Ca
     )
     ratios = dynamics.ratios(mixing, views["here"]["summary"]) if len(mixing) else mixing
     return {
-        "curves": (curves, figures.curves),
-        "clipping": (clipping, dynamics.clipping),
-        "mixing": (mixing, figures.scale_mixing),
-        "ratios": (ratios, dynamics.scatter),
+        "curves": (curves, figures.curves, values.curves),
+        "clipping": (clipping, dynamics.clipping, values.clipping),
+        "mixing": (mixing, figures.scale_mixing, values.mixing),
+        "ratios": (ratios, dynamics.scatter, values.ratios),
     }
 
 
 def _keys(record: dict) -> dict:
-    return {key: value for key, value in columns.row(record).items() if key in (*IDENTITY, "private")}
+    return columns.row(record, (*IDENTITY, "private"))
 
 
 def _specification(study: spec.Study) -> str:

@@ -166,3 +166,59 @@ def test_axe_finds_nothing(browser, address, scheme):
     found = browser.js("""axe.run().then((all) => all.violations.map((v) =>
         [v.id, v.help, v.nodes.length, v.nodes[0].html.slice(0, 200), v.nodes[0].failureSummary]))""")
     assert found == []
+
+
+def test_studies_are_filtered_and_a_link_shows_what_was_hidden(browser, address):
+    browser.open(address)
+    choose = "(() => {{ const s = document.querySelector('[name={}]'); s.value = {!r};" \
+        " s.dispatchEvent(new Event('change', {{ bubbles: true }})); }})()"  # fmt: skip
+    rows = "[...document.querySelectorAll('#study-quick table.arms tbody tr')].filter((row) => row.checkVisibility()).length"
+    assert browser.js(rows) == 8
+    browser.js(choose.format("variant", "on-skip"))
+    assert browser.js(rows) == 2
+    browser.js(choose.format("epsilon", "8"))
+    assert browser.js(rows) == 1
+    assert browser.js("document.querySelector('.filter output').value").startswith("3 of ")
+    browser.js(choose.format("study", "quick-again"))
+    assert browser.js(rows) == 0
+    name = "arm-quick-digits/resnet9-w8/scalenorm/eps1"
+    browser.js(f"location.hash = {name!r}")
+    assert browser.js(
+        f"new Promise((done) => setTimeout(() => done(document.getElementById({name!r}).checkVisibility()), 50))"
+    )
+    assert browser.js(rows) == 8
+    assert browser.said == []
+
+
+def test_two_runs_are_compared_in_what_differs(browser, address):
+    browser.open(address)
+    for place, run in (
+        ("first", "digits/resnet9-w8/baseline/eps1/seed0"),
+        ("second", "digits/resnet9-w8/scalenorm/eps1/seed0"),
+    ):
+        browser.js(f"""(() => {{ const input = document.querySelector('input[name={place}]'); input.value = {run!r};
+            input.dispatchEvent(new Event('input', {{ bubbles: true }})); }})()""")
+    rows = browser.js("""[...document.querySelectorAll('[aria-live=polite] tbody tr')].map((row) =>
+        [...row.cells].map((cell) => cell.textContent))""")
+    assert ["variant", "baseline", "scalenorm", ""] in rows
+    assert ["Accuracy, %", "80.00", "81.30", "+1.3"] in rows
+    assert not [row for row in rows if row[0].startswith("recipe") or row[0] in ("ε", "seed", "network")]
+    browser.js("""(() => { const input = document.querySelector('input[name=second]'); input.value = 'no such run';
+        input.dispatchEvent(new Event('input', { bubbles: true })); })()""")
+    assert browser.js("document.querySelectorAll('[aria-live=polite] table').length") == 0
+
+
+def test_every_figure_has_a_name_of_its_own_and_its_values(browser, address):
+    browser.open(address)
+    names = browser.js("[...document.querySelectorAll('figure svg')].map((svg) => svg.getAttribute('aria-labelledby'))")
+    assert len(names) == len(set(names)) > 8
+    texts = browser.js("[...document.querySelectorAll('figure svg > title')].map((title) => title.textContent)")
+    assert len(set(texts)) == len(texts)
+    assert browser.js("[...document.querySelectorAll('figure svg')].every((svg) => svg.querySelectorAll('g > title').length)")
+    folded = [
+        name.partition(": ")[2]
+        for name in browser.js(
+            "[...document.querySelectorAll('details caption > span:first-child')].map((c) => c.textContent)"
+        )
+    ]
+    assert {"accuracy over steps", "scale mixing", "mix of scales and accuracy"} <= set(folded)

@@ -66,12 +66,6 @@ def test_every_name_of_two_or_sixty_variants_stands_in_the_legend(draw, variants
     assert width == pytest.approx(canvas.WIDTH * 72, abs=1)
 
 
-def test_marks_of_one_style_say_it_once():
-    drawn = '<use x="1" style="a"/>\n<use x="2" style="a"/>\n<use x="3" style="b"/>'
-    expected = '<g style="a">\n<use x="1"/>\n<use x="2"/>\n</g>\n<use x="3" style="b"/>'
-    assert canvas.USES.sub(canvas._gathered, drawn) == expected
-
-
 def test_many_seeds_are_drawn_as_a_band():
     few, many = (figures.curves(points(["baseline"], seeds), canvas.styles([["baseline"]]), "x") for seeds in (3, 300))
     assert len(many) < 1.5 * len(few)

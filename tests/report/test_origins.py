@@ -37,7 +37,7 @@ def test_runs_refer_to_the_row_of_what_they_were_made_of(made):
 
 
 def test_the_checklist_without_runs_has_nothing_recorded():
-    empty = origins.checklist([study([])], [])
+    empty = origins.checklist([study([])], [], {})
     assert empty["trained"] == 0
     assert not any(value for key, value in empty.items() if key != "trained")
 
@@ -46,7 +46,7 @@ def test_the_checklist_says_what_was_planned_and_measured(made):
     for record, seconds in zip(made, (30.0, 10.0, 20.0), strict=True):
         record["cost"]["seconds"] = seconds
     made[0]["result"]["test_split_steers"] = True
-    part = origins.checklist([study(made), study([], "rates", "proxy")], made)
+    part = origins.checklist([study(made), study([], "rates", "proxy")], made, {})
     assert part["plans"] == ["quick: 3 of 6, planned as 2 arms of 3 seeds"]
     assert part["run_time"] == {"all": 60.0, "shortest": 10.0, "longest": 30.0}
     assert (part["steered"], part["averaged"], part["searches"]) == (True, False, ["rates"])
@@ -54,12 +54,12 @@ def test_the_checklist_says_what_was_planned_and_measured(made):
 
 
 def test_energy_is_of_the_runs_that_could_read_a_counter(made):
-    assert origins.checklist([study(made)], made)["energy"] is None
+    assert origins.checklist([study(made)], made, {})["energy"] is None
     del made[2]["cost"]["joules"]  # of a version that did not look
     made[0]["cost"]["joules"] = 3.6e6
     made[1]["cost"]["joules"] = 1.8e6
     made[1]["machine"]["device"] = "cuda"
-    energy = origins.checklist([study(made)], made)["energy"]
+    energy = origins.checklist([study(made)], made, {})["energy"]
     assert (energy["kwh"], energy["runs"], len(energy["devices"])) == ("1.50", 2, 2)
     assert "GPU" in energy["devices"][1]
 
@@ -74,3 +74,17 @@ def test_a_setting_says_what_the_recipe_does_not_do_too():
         "a: 16 views of an image are one sample (crop-flip, reflect padding); weights averaged, decay 0.9999; "
         "warm-up of 1 step; float32."
     )
+
+
+def test_a_search_says_what_it_was_judged_by(made):
+    (told,) = origins.checklist([study(made)], made, {"pocket": made[:2]})["searched"]
+    assert told == (
+        "recipe pocket: 2 runs of baseline at ε = 3, seeds 0 and 1, which no result uses, "
+        "judged by accuracy on the test split"
+    )
+
+
+def test_settings_are_flat_text_by_recipe(made):
+    (recipe,) = origins.settings(made).values()
+    assert recipe["optimizer.lr"] == str(made[0]["run"]["recipe"]["optimizer"]["lr"])
+    assert all(isinstance(value, str) for value in recipe.values())

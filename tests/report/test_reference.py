@@ -1,6 +1,5 @@
 """The committed results: what is taken in, what is derived, and that the two agree in this repository."""
 
-import base64
 import copy
 import json
 import math
@@ -15,7 +14,7 @@ from bench import ROOT, BenchError, machine
 from bench.__main__ import main
 from bench.evidence import images, records, tables
 from bench.plan import resolve, spec
-from bench.report import reference, snippets
+from bench.report import downloads, reference, snippets
 from bench.training.recipe import noise_of
 from tests.factory import record_of
 
@@ -54,7 +53,7 @@ def test_the_committed_files_are_those_that_the_records_give():
     if reference.read():
         page = (ROOT / "report/reference.html").read_text()
         for name in reference.TABLES:
-            assert base64.b64encode(files[reference.FOLDER / f"{name}.csv"].encode()).decode() in page, name
+            assert downloads.address(files[reference.FOLDER / f"{name}.csv"]) in page, name
 
 
 def test_committed_records_have_commits_and_one_line_each():

@@ -95,6 +95,7 @@ tabStops();
 const follow = () => {
   const part = document.getElementById(location.hash.slice(1));
   for (let fold = part?.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  unfilter(part);
   part?.scrollIntoView();
 };
 addEventListener("hashchange", follow);

@@ -22,10 +22,14 @@ rule summarise:
             )
         ),
     output:
-        "results/runs.csv",
-        "results/summary.csv",
-        "results/claims.csv",
-        "results/not_run.csv",
+        *(
+            report(
+                f"results/{name}.csv",
+                caption=f"../report/{name}.rst",
+                category="Tables",
+            )
+            for name in ("runs", "summary", "claims", "not_run")
+        ),
     log:
         "results/logs/summarise.log",
     retries: 0
@@ -45,6 +49,7 @@ rule report:
                 f"bench/report/{name}.py"
                 for name in (
                     "about",
+                    "agreement",
                     "answer",
                     "canvas",
                     "claims",
@@ -57,15 +62,25 @@ rule report:
                     "imported",
                     "origins",
                     "page",
+                    "reference",
                     "sections",
                     "studies",
+                    "svg",
+                    "values",
                     "variants",
                     "words",
                 )
             ),
             *(
                 f"workflow/report/{name}"
-                for name in ("template.html", "macros.html", "style.css", "script.js")
+                for name in (
+                    "template.html",
+                    "macros.html",
+                    "style.css",
+                    "script.js",
+                    "filter.js",
+                    "two-runs.js",
+                )
             ),
             *page_sections(),
             "results/reference/published.csv",
@@ -73,14 +88,23 @@ rule report:
         reference=committed("runs") + committed("audit"),
         imported=sorted(map(str, imported.FOLDER.glob("*.jsonl"))),
     output:
-        report("report/report.html", caption="../report/caption.rst"),
+        page=report(
+            "report/report.html", caption="../report/caption.rst", category="Report"
+        ),
+        figures=report(
+            directory("results/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
     log:
         "results/logs/report.log",
     retries: 0
     conda:
         "../envs/report.yaml"
     shell:
-        "python -m bench report --out {output} 2> {log}"
+        "python -m bench report --out {output.page} 2> {log}"
 
 
 # Targets without output files: they read what exists and always run when asked for.
