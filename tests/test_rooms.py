@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "evidence": {"plan", "files"},
     "terminal": set(),
     "training": {
+        "names",
         "plugins",
         "plan",
         "files",
@@ -38,8 +39,8 @@ MAY_IMPORT = {
         "models",
         "dp",
         "evidence",
-        "terminal",
-    },  # fmt: skip
+    }
+    | {"terminal"},
     "report": {"plan", "evidence"},
     "audit": {"plan", "layers", "data", "dp", "training", "evidence"},
     "exchange": {"plan", "evidence", "training", "report", "terminal"},
