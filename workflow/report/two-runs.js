@@ -9,7 +9,8 @@ const told = (row, from) => {
 const configuration = (id) => {
   const [recipe, network, variant, epsilon, seed] = id.split("/");
   const parts = { recipe, network, variant, "ε": epsilon.slice(3), seed: seed.slice(4) };
-  return { ...parts, ...Object.fromEntries(Object.entries(recipes[recipe] ?? {}).map(([key, value]) => [`recipe: ${key}`, value])) };
+  const values = Object.entries(recipes[recipe] ?? {}).map(([key, value]) => [`recipe: ${key}`, value]);
+  return { ...parts, ...Object.fromEntries(values) };
 };
 const outcome = (row) => {
   const made = document.querySelector(row.querySelector('a[href^="#made-of-"]').hash);
@@ -43,7 +44,7 @@ const twoRuns = (first, second) => {
   return table;
 };
 if (runRows.size > 1) {
-  const form = document.createElement("form"), list = document.createElement("datalist"), result = document.createElement("div");
+  const [form, list, result] = ["form", "datalist", "div"].map((tag) => document.createElement(tag));
   form.className = "filter";
   form.setAttribute("aria-label", "Compare two runs");
   list.id = "run-ids";
