@@ -4,7 +4,7 @@ import pandas as pd
 
 from bench.report.dynamics import CLIPPING
 from bench.report.formats import number, significant
-from bench.report.words import epsilon
+from bench.report.words import NOT_PRIVATE, epsilon
 
 WHO = [("Variant", ""), ("ε", "n")]
 MOST = 8  # steps of a table of curves; of more, evenly chosen ones, the last among them
@@ -12,6 +12,7 @@ MOST = 8  # steps of a table of curves; of more, evenly chosen ones, the last am
 
 def curves(points: pd.DataFrame) -> dict:
     """`columns` (name, class) and `rows` of text: mean accuracy in percent, a row an arm, a column a step."""
+    points = _marked(points)
     known = sorted(points["step"].unique())
     steps = known[::-1][:: -(-len(known) // MOST)][::-1]
     means = {key: arm.groupby("step")["accuracy"].mean() for key, arm in points.groupby(_arm(points), sort=False)}
@@ -21,6 +22,7 @@ def curves(points: pd.DataFrame) -> dict:
 
 def clipping(points: pd.DataFrame) -> dict:
     """What gradients were like at an arm's last evaluation."""
+    points = _marked(points)
     last = points[points["step"] == points.groupby(_arm(points))["step"].transform("max")]
     means = last.groupby(_arm(points), sort=False)[list(CLIPPING)].mean()
     rows = [[*_who(key), *(significant(mean[name]) for name in CLIPPING)] for key, mean in means.iterrows()]
@@ -29,6 +31,7 @@ def clipping(points: pd.DataFrame) -> dict:
 
 def mixing(points: pd.DataFrame) -> dict:
     """Mean standard deviations of skip, branch and sum, a row an arm and block."""
+    points = _marked(points)
     means = points.groupby([*_arm(points), "block"], sort=False)[["skip", "branch", "sum"]].mean()
     rows = [[*_who(key[:-1]), key[-1], *map(number, mean)] for key, mean in means.iterrows()]
     return _table(points, [("Block", ""), ("Skip", "n"), ("Branch", "n"), ("Sum", "n")], rows)
@@ -36,11 +39,18 @@ def mixing(points: pd.DataFrame) -> dict:
 
 def ratios(points: pd.DataFrame) -> dict:
     """What `dynamics.ratios` gives, a row an arm."""
+    points = _marked(points)
     rows = [
         [*_who(tuple(row[name] for name in _arm(points))), number(row["ratio"]), number(row["accuracy"])]
         for row in points.to_dict("records")
     ]
     return _table(points, [("Branch over skip", "n"), ("Accuracy, %", "n")], rows)
+
+
+def _marked(points: pd.DataFrame) -> pd.DataFrame:
+    """Variants whose epsilon is nominal say so."""
+    nominal = (points["epsilon"] != "inf") & ~points["private"].astype(bool)
+    return points.assign(variant=points["variant"].where(~nominal, points["variant"] + f", {NOT_PRIVATE}"))
 
 
 def _arm(points: pd.DataFrame) -> list[str]:

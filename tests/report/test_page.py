@@ -101,7 +101,7 @@ def test_the_page_says_of_every_arm_its_recipe_and_whether_it_is_private(folder,
     text, parsed = page
     head, *rows = parsed.rows["study-headline"]
     assert (head[:3], head[-1]) == (["Variant", "ε", "Difference, points"], "ε spent, PLD")
-    arms, seen, means = rows[:4], rows[5:7], rows[8:]
+    arms, seen, means = rows[:4], rows[5:7], rows[8:12]
     assert [row[0].split("#")[-1].strip() for row in arms] == [
         "de-wrn",
         "de-wrn",
@@ -170,7 +170,7 @@ def test_the_page_says_what_was_not_made_alike(page):
     assert "study-quick" not in parsed.ids
     for setting in ("de-wrn: 16 views of an image are one sample (crop-flip, symmetric padding)", "decay 0.9999"):
         assert setting in text
-    assert "those of learning-rate, whose runs are not private" in text
+    assert "By the runs of learning-rate, which are not private." in text
     assert "*id0" not in text  # YAML aliases
 
 

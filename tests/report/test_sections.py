@@ -95,7 +95,12 @@ def test_of_several_recipes_ours_are_named():
 
 
 def test_values_on_the_axis_of_privacy_are_those_with_a_mu():
-    table = pd.DataFrame([VALUE | {"method": "DP-SGD", "dataset": "CIFAR-10", "mu": mu} for mu in ("", "1.569")])
+    table = pd.DataFrame(
+        [
+            VALUE | {"method": "DP-SGD", "model": "W", "source_key": "DE", "dataset": "CIFAR-10", "mu": mu}
+            for mu in ("", "1.569")
+        ]
+    )
     theirs, ours = sections.privacy_axis(table, [study(views={"here": VIEW}), study("again", views={"here": VIEW})])
     assert (theirs["mu"], theirs["ours"], theirs["scalenorm"]) == (1.569, False, False)
     assert (ours["mu"], ours["accuracy"], ours["scalenorm"]) == (1.5, 70.0, True)

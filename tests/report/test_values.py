@@ -16,7 +16,16 @@ def points(**columns):
             "step": step,
             "block": f"res{step}",
         }
-        | {"accuracy": 60.0 + step + seed, "clipped": 0.5, "norm": step, "snr": 0.1, "skip": 1.0, "branch": seed, "sum": 2.0}
+        | {
+            "accuracy": 60.0 + step + seed,
+            "clipped": 0.5,
+            "norm": step,
+            "snr": 0.1,
+            "skip": 1.0,
+            "branch": seed,
+            "sum": 2.0,
+            "private": True,
+        }
         for variant in ("baseline", "scalenorm")
         for seed in (0, 1)
         for step in (1, 2)
@@ -46,5 +55,11 @@ def test_several_recipes_or_networks_have_a_column():
     table = values.curves(two)
     assert table["columns"][2] == ("Recipe", "")
     assert [row[2] for row in table["rows"]] == ["a", "a", "b", "b"]
-    ratio = pd.DataFrame([{"recipe": "a", "arch": "w", "variant": "v", "epsilon": "1", "ratio": 0.5, "accuracy": 70.0}])
+    ratio = pd.DataFrame(
+        [{"recipe": "a", "arch": "w", "variant": "v", "epsilon": "1", "ratio": 0.5, "accuracy": 70.0}]
+    ).assign(private=True)
     assert values.ratios(ratio)["rows"] == [["v", "1", "0.50", "70.00"]]
+
+
+def test_a_nominal_epsilon_is_marked():
+    assert values.mixing(points(epsilon="8", private=False))["rows"][0][:2] == ["baseline, not private", "8"]

@@ -1,5 +1,8 @@
 // Filters studies, and the rows of tables that begin with variant and ε.
-const shown = (cell) => (cell.querySelector(".quiet") ?? cell.firstChild ?? cell).textContent.trim();
+const shown = (cell) => {
+  const part = cell.querySelector(".quiet") ?? cell.firstChild ?? cell;
+  return part.textContent.trim().replace(/, not private$/, "");
+};
 const armTables = [...document.querySelectorAll("#studies ~ section table")].filter((table) => {
   const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim().split(" ")[0]);
   return heads[0] === "Variant" && heads[1] === "ε";
