@@ -11,17 +11,18 @@ from scipy import stats
 
 from bench.evidence.stats import LEVEL
 from bench.evidence.summary import POINT
+from bench.plan.spec import Run, Study, epsilon_text
 
 VARIANT, AGAINST = "scalenorm", "baseline"
 PLACE = ["dataset", "recipe", "arch", "epsilon"]
 
 
-def ours(summary: pd.DataFrame) -> list[dict]:
+def ours(summary: pd.DataFrame, studies: dict[str, Study]) -> list[dict]:
     """The effect at every dataset, recipe, network and finite epsilon that runs keep, by the study with the most pairs.
 
     Studies share runs, so that their rows about one place are not independent; of equal ones the later counts, which was
-    planned when the other was known. Each has PLACE, `study`, `pairs`, `difference`, `low`, `high`, `detectable` and
-    `finding`, see `finding`.
+    planned when the other was known. Each has PLACE, `study`, `pairs`, `planned` (pairs of the study when all of it has
+    finished), `difference`, `low`, `high`, `detectable` and `finding`, see `finding`.
     """
     rows = [
         row
@@ -36,10 +37,16 @@ def ours(summary: pd.DataFrame) -> list[dict]:
     return [
         {key: row[key] for key in (*PLACE, "study", "difference", "detectable")}
         | {"pairs": int(row["difference_n"]), "low": row["difference_low"], "high": row["difference_high"]}
+        | {"planned": len({run.seed for run in studies[row["study"]].runs if _at(run, row)})}
         | {"finding": finding(row["difference_low"], row["difference_high"], row["detectable"])}
         for row in best.values()
         if row["difference_n"] > 0
     ]
+
+
+def _at(run: Run, row: dict) -> bool:
+    place = (run.recipe_name, run.arch, run.variant, epsilon_text(run.epsilon))
+    return place == tuple(row[key] for key in ("recipe", "arch", "variant", "epsilon"))
 
 
 def finding(low: float, high: float, detectable: float) -> str:

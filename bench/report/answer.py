@@ -36,7 +36,9 @@ def _together(effects: list[dict]) -> str:
     found = Counter(effect["finding"] for effect in effects)
     tried = count(len(effects), "setting that was", "settings that were")
     rest = len(effects) - found["gain"] - found["loss"]
-    told = f"ScaleNorm helps in {found['gain']} of {tried} tried here, harms in {found['loss'] or 'none'}"
+    half = sum(_unfinished(effect) for effect in effects)
+    tried += f" tried here ({half} of them not to the end)" if half else " tried here"
+    told = f"ScaleNorm helps in {found['gain']} of {tried}, harms in {found['loss'] or 'none'}"
     return f"{told}; {rest} {plural(rest, 'is', 'are')} open." if rest else f"{told}."
 
 
@@ -54,16 +56,21 @@ def _by_task(task: str, effects: list[dict]) -> str:
 
 
 def _finding(effect: dict) -> str:
-    pairs = f"over {count(effect['pairs'], 'pair', 'pairs')}"
+    so_far = f"{effect['pairs']} of " if _unfinished(effect) else ""
+    pairs = f"over {so_far}{count(effect['planned'] if so_far else effect['pairs'], 'pair', 'pairs')}"
     points = f"{number(effect['difference'], sign=True)} points {interval(effect, sign=True)} {pairs}"
     head = f"at ε = {effect['epsilon']}"
     if effect["finding"] in ALONE:
-        return f"{head} {ALONE[effect['finding']]}, {points}"
+        return f"{head} {ALONE[effect['finding']]}{' so far' if so_far and effect['low'] > 0 else ''}, {points}"
     high = number(effect["high"], sign=True)
     told = (
         "a gain of one point is excluded and none is shown" if effect["finding"] == "no gain of one point" else "not resolved"
     )
     return f"{head} {told}, {points}: a gain above {high} is excluded"
+
+
+def _unfinished(effect: dict) -> bool:
+    return effect["pairs"] < effect["planned"]
 
 
 def rows(effects: list[dict], published: list[dict]) -> list[dict]:

@@ -136,7 +136,8 @@ def forest(rows: list[dict], prefix: str) -> str:
             look = {"color": COLOURS[0], "lw": 1.8, "marker": "o", "ms": 6}
             if not ours:
                 look = {"color": INK, "lw": 0.8, "marker": "D", "ms": 4.5, "mfc": "none"}
-            told = value(f"{row['where']}: {number(row['difference'], sign=True)} points {interval(row, sign=True)}")
+            bounds = f" {interval(row, sign=True)}" if row["low"] == row["low"] else ""
+            told = value(f"{row['where']}: {number(row['difference'], sign=True)} points{bounds}")
             axis.plot([row["low"], row["difference"], row["high"]], [place] * 3, markevery=[1], **look, **told)
             name = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8.5}
             axis.annotate(row["where"], (0, place - 0.42), fontweight="bold" if ours else "normal", **name)

@@ -112,7 +112,7 @@ def _page(
     page = _template().render(
         title="ScaleNorm Bench: reference report" if committed else "ScaleNorm Bench: report",
         committed=committed,
-        answer=_answer(read, published),
+        answer=_answer(read, published, studies),
         agreement=agreement.agreement(read["runs"], reference),
         variants=explained(config, studies),
         about=cited(),
@@ -142,9 +142,9 @@ def _page(
     return page, gathered
 
 
-def _answer(read: dict, published: pd.DataFrame) -> dict:
+def _answer(read: dict, published: pd.DataFrame, studies: dict[str, spec.Study]) -> dict:
     """The first screen: sentences, and the rows of the forest plot with its figure."""
-    known = effects.ours(read["summary"])
+    known = effects.ours(read["summary"], studies)
     rows = answer.rows(known, effects.published(published))
     return {
         "sentences": answer.sentences(known, read["claims"].to_dict("records")),

@@ -77,7 +77,7 @@ def _snippet(name: str, where: str, tables: dict, studies: dict[str, Study]) -> 
     if name == "studies":
         return _studies(studies.values(), tables["not_run"])
     if name == "answer":
-        said = answer.sentences(effects.ours(tables["summary"]), tables["claims"].to_dict("records"))
+        said = answer.sentences(effects.ours(tables["summary"], studies), tables["claims"].to_dict("records"))
         return "\n".join(f"- {sentence}" for sentence in said if sentence)
     if name == "verdicts":
         return _verdicts(tables["claims"]) if len(tables["runs"]) else NONE

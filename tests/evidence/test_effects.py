@@ -1,6 +1,7 @@
 """Effects from hand-made summaries; the published ones against scipy's Welch interval."""
 
 import math
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -33,8 +34,13 @@ def test_a_place_is_told_once_by_the_study_with_the_most_pairs():
     rows = [ROW, ROW | {"study": "b", "difference_n": 30}, ROW | {"study": "c", "epsilon": "1"}]
     rows += [ROW | {"variant": "on-skip"}, ROW | {"epsilon": "inf"}, ROW | {"private": False, "recipe": "clip-only"}]
     rows += [ROW | {"difference_n": 0, "recipe": "pocket"}]
-    found = effects.ours(pd.DataFrame(rows))
-    assert [(row["study"], row["epsilon"], row["pairs"]) for row in found] == [("b", "8", 30), ("c", "1", 8)]
+    run = SimpleNamespace(recipe_name="digits", arch="r", variant="scalenorm", epsilon=8.0)
+    runs = [SimpleNamespace(**vars(run) | {"seed": seed}) for seed in range(32)]
+    others = [SimpleNamespace(**vars(run) | {"seed": seed, "epsilon": 1.0}) for seed in range(8)]
+    studies = {"a": SimpleNamespace(runs=[]), "b": SimpleNamespace(runs=runs + others), "c": SimpleNamespace(runs=others)}
+    found = effects.ours(pd.DataFrame(rows), studies)
+    told = [(row["study"], row["epsilon"], row["pairs"], row["planned"]) for row in found]
+    assert told == [("b", "8", 30, 32), ("c", "1", 8, 8)]
     assert found[0]["finding"] == "gain"
 
 

@@ -6,14 +6,15 @@ from bench.report import answer, figures
 from bench.report.formats import MINUS, NOTHING
 
 EFFECT = {"dataset": "Digits (scikit-learn, 16 x 16)", "recipe": "digits", "arch": "resnet9-w8", "epsilon": "1"}
-EFFECT |= {"study": "pairs", "difference": 2.27, "low": 1.22, "high": 3.32, "pairs": 30, "detectable": 1.5}
+EFFECT |= {"study": "pairs", "difference": 2.27, "low": 1.22, "high": 3.32, "pairs": 30, "planned": 30, "detectable": 1.5}
 EFFECT |= {"finding": "gain"}
 CLAIMS = [{"verdict": "not tested", "source": "Klause et al."}, {"verdict": "supported", "source": "quick of this suite"}]
 
 
 def test_the_answer_says_together_published_and_by_task():
     low = EFFECT | {"epsilon": "8", "difference": 0.44, "low": -0.16, "high": 1.04, "finding": "not resolved"}
-    few = EFFECT | {"epsilon": "3", "difference": 0.83, "low": -0.85, "high": 2.51, "pairs": 1, "finding": "too few pairs"}
+    few = EFFECT | {"epsilon": "3", "difference": 0.83, "low": -0.85, "high": 2.51, "finding": "too few pairs"}
+    few |= {"pairs": 1, "planned": 1}
     together, published, digits = answer.sentences([EFFECT, low, few], CLAIMS)
     assert together == "ScaleNorm helps in 1 of 3 settings that were tried here, harms in none; 2 are open."
     assert published == "Of 1 published claim 1 is not tested."
@@ -32,6 +33,12 @@ def test_every_finding_has_its_words(finding, text):
     assert text in answer.sentences([EFFECT | {"finding": finding}], CLAIMS)[2]
 
 
+def test_a_study_that_has_not_finished_answers_so_far():
+    together, _, digits = answer.sentences([EFFECT | {"planned": 32}, EFFECT | {"epsilon": "8"}], CLAIMS)
+    assert together == "ScaleNorm helps in 2 of 2 settings that were tried here (1 of them not to the end), harms in none."
+    assert "at ε = 1 it helps so far, +2.27 points [+1.22, +3.32] over 30 of 32 pairs; at ε = 8 it helps, +2.27" in digits
+
+
 def test_without_pairs_nothing_is_known():
     assert answer.sentences([], CLAIMS)[0] == answer.NO_PAIRS
 
@@ -46,4 +53,5 @@ def test_the_table_behind_the_plot_has_both_origins():
     assert alone["pairs"] == NOTHING
     svg = figures.forest([mine, theirs, alone], "x")
     assert svg.startswith('<svg id="x"')
-    assert svg.count("WRN-16-4, views") == 2
+    assert svg.count("WRN-16-4, views, ε = 8</text>") == 2
+    assert svg.count("points</title>") == 1  # a single value has no interval
