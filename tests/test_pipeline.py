@@ -341,9 +341,12 @@ def test_gpus_are_counted_and_a_timed_study_takes_them_all(folder, config, tmp_p
 
 
 def test_the_slurm_profile_says_what_snakemake_understands(folder, tmp_path):
-    """With another executor in place of Slurm's, which is a plugin."""
+    """Filled in, with another executor in place of Slurm's, which is a plugin and has options of its own."""
     profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
     assert profile.pop("executor") == "slurm"
+    profile = {key: value for key, value in profile.items() if not key.startswith("slurm-")}
+    profile["default-resources"] = {"runtime": 240, "mem_mb": profile["default-resources"]["mem_mb"]}
+    profile["resources"] = {"gpu": 16}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(profile))
     done = snakemake(folder, "-n", "speed", "--workflow-profile", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -486,5 +489,5 @@ def test_snakemakes_own_report_has_page_tables_and_figures_under_captions(finish
         text = "".join(archive.read(name).decode(errors="replace") for name in names if name.endswith((".html", ".js")))
     for name in ("report.html", "runs.csv", "summary.csv", "claims.csv", "not_run.csv", "quick-accuracy.svg"):
         assert any(entry.endswith(name) for entry in names), name
-    for caption in ("privacy ledger", "A row a run", "quick-accuracy</em>: a study and what is drawn of it"):
+    for caption in ("privacy ledger", "A row a run", "<p>quick-accuracy: a study and what is drawn of it"):
         assert caption in text, caption

@@ -11,6 +11,7 @@ from bench import ROOT, BenchError, machine
 from bench.cli import progress, snakemake
 from bench.cli.drawing import failed_lines
 from bench.commands import REPORT
+from bench.evidence.live import DIED
 from bench.evidence.status import Watcher
 from bench.plan import config as configuration
 from bench.plan import resolve
@@ -135,7 +136,7 @@ def _end(process, output, state: dict, trained: set[str], targets: tuple[str, ..
 def _failed(output, state: dict) -> list[dict]:
     """Runs that say so themselves and, of Snakemake's jobs, the others that failed."""
     failed = {item["run"]: item for item in state["failed"]}
-    stopped = {item["run"] for item in state["stopped"]}
+    stopped = {item["run"] for item in state["stopped"] if item["reason"] != DIED}
     for job in output.failures():
         name = job["output"].removeprefix("results/runs/").removesuffix(".json") if job["rule"] == "train" else ""
         if name in stopped or Path(job["output"] or "-").exists():  # it goes on later, or did on a second try

@@ -15,6 +15,7 @@ from bench.plan.spec import Run
 FOLDER = Path("results/live")
 SILENT = 600  # seconds after which a run on another machine is taken for dead
 STATES = ("running", "stopped", "failed")
+DIED = "its process has ended"  # without a word: it was killed
 
 
 def path_of(run: Run) -> Path:
@@ -46,7 +47,7 @@ def read(runs: Iterable[Run]) -> dict[str, dict]:
         except (OSError, ValueError):  # nothing said, or in another version's words
             continue
         if said.get("state") == "running" and not _alive(said):
-            said |= {"state": "stopped", "reason": "its process has ended"}
+            said |= {"state": "stopped", "reason": DIED}
         if said.get("state") in STATES:
             found[run.id] = said
     return found

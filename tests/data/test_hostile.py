@@ -346,7 +346,7 @@ def test_damage_at_any_byte_is_a_refusal_or_no_damage(folder):
         content[chance.integers(len(content))] ^= int(chance.integers(1, 256))
         path.write_bytes(content)
         try:
-            data.SOURCES["image_folder"](GREY | {"path": str((path, folder)[number % 2])})
+            image_folder.read(GREY | {"path": str((path, folder)[number % 2])})
             outcomes["used"] += 1
         except BenchError:
             outcomes["refused"] += 1

@@ -169,7 +169,7 @@ def test_a_batch_larger_than_the_data_is_refused(shipped):
 
 def test_cuda_without_a_gpu_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(BenchError, match="sees no CUDA GPU"):
+    with pytest.raises(BenchError, match=r"machine\.device: cuda: .*\. Or set machine: {device: cpu} in config\.local\.yaml"):
         trainer.device_of(MACHINE | {"device": "cuda"})
 
 

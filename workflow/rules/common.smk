@@ -16,7 +16,7 @@ from bench.evidence import imported
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
 
-# Snakemake's plan of thousands of jobs is millions of objects that live on: looking through them costs a twentieth of its time
+# Thousands of planned jobs are millions of objects that live on: looking through them costs a twentieth of the plan's time
 gc.set_threshold(200_000, 50, 50)
 REPO = os.path.relpath(workflow.basedir)
 machine.put_python_on_path()
