@@ -29,7 +29,8 @@ FILLED_IN = {
     "runtime: FILL-IN": "runtime: 60",
     "gpu: 0": "gpu: 4",
 }
-PATIENCE = 400  # seconds until what a test waits for must have happened
+# Seconds until what a test waits for must have happened: Slurm holds a requeued job for minutes, and is asked ever less often
+PATIENCE = 900
 
 
 class Checkout:
