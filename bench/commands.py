@@ -100,7 +100,7 @@ def _say_for_now(text: str) -> None:
 
 def runs(config: Path, study: str | None) -> None:
     content = configuration.load(config)
-    for run in _unique(resolve.studies_of(content) if study is None else {study: study_of(content, study)}):
+    for run in _unique(resolve.studies_of(content) if study is None else {study: resolve.study_of(content, study)}):
         print(run.id, run.path)
 
 
@@ -209,7 +209,7 @@ def train(
         chosen = [spec.Run.from_json(run_json)]
         _dataset(content, chosen[0].recipe["dataset"])
     elif study is not None:
-        chosen = [item for item in study_of(content, study).runs if epsilon in (None, item.epsilon)]
+        chosen = [item for item in resolve.study_of(content, study).runs if epsilon in (None, item.epsilon)]
         if not chosen:
             raise BenchError(f"study {study} has no runs at epsilon {spec.epsilon_text(epsilon)}")
     else:
@@ -294,7 +294,7 @@ def promote(config: Path, study: tuple[str, ...], more: tuple[str, ...], speed: 
     content = configuration.load(config)
     new = {}
     for name in (*study, *more):
-        runs = list(study_of(content, name).runs)
+        runs = list(resolve.study_of(content, name).runs)
         found, _ = records.collect(runs)
         if not found:
             raise BenchError(
@@ -319,7 +319,7 @@ def restore(config: Path, study: str) -> None:
     from bench.report import reference
 
     content = configuration.load(config)
-    runs = list(study_of(content, study).runs)
+    runs = list(resolve.study_of(content, study).runs)
     matching, missing = reference.of(runs)
     here = {run.id for run in runs if run.path.exists()}
     if not matching and not here:
@@ -410,17 +410,10 @@ def _runs_of(table, config: Path, study: str | None):
     """The rows of `table` that `study` plans, or all of them."""
     if study is None:
         return table
-    runs = study_of(configuration.load(config), study).runs
+    runs = resolve.study_of(configuration.load(config), study).runs
     planned = {(run.recipe_name, run.arch, run.variant, spec.epsilon_text(run.epsilon)) for run in runs}
     arms = zip(*(table[name] for name in ("recipe", "arch", "variant", "epsilon")), strict=True)
     return table[[arm in planned for arm in arms]]
-
-
-def study_of(content: dict, name: str) -> spec.Study:
-    studies = resolve.studies_of(content)
-    if name not in studies:
-        raise BenchError(f"unknown study {name!r}{configuration.did_you_mean(name, studies)}")
-    return studies[name]
 
 
 def _dataset(content: dict, name: str) -> dict:

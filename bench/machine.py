@@ -16,7 +16,7 @@ from bench import ROOT, BenchError, gpus
 
 # The files that can change a run's numbers.
 RESULT_SOURCES = (
-    *("bench/layers.py", "bench/source.py", "bench/plugins.py"),
+    *("bench/layers.py", "bench/source.py", "bench/plugins.py", "bench/names.py", "bench/plan/families.py"),
     *(f"bench/training/{name}.py" for name in ("recipe", "averaging", "device", "physical", "trainer", "loop")),
     *("bench/models", "bench/data", "bench/dp"),
 )

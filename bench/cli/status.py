@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import commands, terminal
+from bench import terminal
 from bench.cli.drawing import state_lines
 from bench.evidence.status import Watcher
 from bench.plan import config as configuration
@@ -18,7 +18,7 @@ EVERY = 1.0  # seconds
 
 def status(config: Path, study: str | None, watch: bool, as_json: bool) -> None:
     content = configuration.load(config)
-    watcher = Watcher(resolve.studies_of(content).values() if study is None else [commands.study_of(content, study)])
+    watcher = Watcher(resolve.studies_of(content).values() if study is None else [resolve.study_of(content, study)])
     if as_json:
         print(json.dumps(watcher.look(), indent=1, allow_nan=False))
     elif watch and terminal.is_terminal(sys.stdout):

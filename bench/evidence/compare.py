@@ -19,6 +19,7 @@ one image, and means that lie within one image of each other agree. Both can onl
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -84,7 +85,7 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> dict:
     different, untested = [], []
     tested: dict[str, tuple] = {}  # what -> accuracies of both tables by seed, points of one test image
     for arm in common:
-        name = f"{'/'.join(arm[:3])}/eps{arm[3]}"
+        name = name_of(arm)
         a, b = (rows[rows["status"] == "completed"] for rows in (left[arm], right[arm]))
         if a.empty or b.empty:
             texts = [f"{len(done)} of {len(all_)} completed" for done, all_ in ((a, left[arm]), (b, right[arm]))]
@@ -115,6 +116,11 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> dict:
         "only_first": [arm for arm in left if arm not in right],
         "only_second": [arm for arm in right if arm not in left],
     }
+
+
+def name_of(arm: Sequence[str]) -> str:
+    """What an arm is called here, of the values of ARM: 'digits/resnet9-w8/scalenorm/eps8'."""
+    return f"{'/'.join(arm[:3])}/eps{arm[3]}"
 
 
 def beside(first: pd.DataFrame, second: pd.DataFrame) -> dict | None:

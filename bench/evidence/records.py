@@ -11,6 +11,7 @@ from bench.plan.spec import Run
 FORMAT = 1
 OTHER_DATA = "made from other data; run again"
 STATUSES = ("completed", "diverged")
+COMMITTED = "restore the file with `git checkout`, or promote the run again"  # the way out of a damaged committed line
 
 
 def write(record: dict, path: Path) -> None:
@@ -42,9 +43,6 @@ def read(path: Path) -> dict:
     except ValueError as error:
         raise BenchError(f"{path}: damaged record ({error}); delete the file and run again: only this run trains") from None
     return _parse(text, str(path), "delete the file and run again: only this run trains")
-
-
-COMMITTED = "restore the file with `git checkout`, or promote the run again"
 
 
 def read_lines(path: Path, way_out: str = COMMITTED) -> list[dict]:

@@ -79,11 +79,7 @@ def take_in(config: Path, path: Path, label: str) -> None:
 
 
 def _chosen(content: dict, names: tuple[str, ...]) -> dict[str, spec.Study]:
-    studies = resolve.studies_of(content)
-    for name in names:
-        if name not in studies:
-            raise BenchError(f"unknown study {name!r}{configuration.did_you_mean(name, studies)}")
-    return {name: study for name, study in studies.items() if not names or name in names}
+    return {name: resolve.study_of(content, name) for name in names} if names else resolve.studies_of(content)
 
 
 def _tables(content: dict, studies: dict, by_id: dict[str, dict] | None) -> tuple[dict, list[dict]]:
@@ -132,6 +128,7 @@ def _text(path: Path) -> str:
                     raise BenchError(f"{path}: {len(members)} files records.jsonl in it; one, below 1 GiB, is expected")
                 return archive.read(members[0]).decode()
         return (path / "records.jsonl" if path.is_dir() else path).read_text(encoding="utf-8")
+    # of an archive with a password, and of one whose compression is not known here, the last two
     except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise BenchError(
             f"{path}: cannot be read ({error}); a crate of `bench export` or its records.jsonl is expected"

@@ -1,8 +1,10 @@
 """What a crate says about itself, and what an import says about its records."""
 
+from bench.report.words import count, plural
 
-def runs(count: int) -> str:
-    return f"{count} run{'s' * (count != 1)}"
+
+def runs(number: int) -> str:
+    return count(number, "run", "runs")
 
 
 def facts(taken: list[dict], studies: list[str], author: str | None) -> dict:
@@ -38,5 +40,6 @@ def agreement(found: dict | None) -> str:
     """One sentence on what `compare.beside` found."""
     if found is None:
         return "no arm of it was run here, so there is nothing to compare"
-    count, arms = len(found["different"]), found["arms"]
-    return f"{arms} arm{'s' * (arms != 1)} compared with ours, {count or 'no'} difference{'s' * (count != 1)}"
+    different = len(found["different"])
+    compared = count(found["arms"], "arm", "arms")
+    return f"{compared} compared with ours, {different or 'no'} {plural(different, 'difference', 'differences')}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from bench import BenchError, plugins
 from bench.plan import canonical, claims, datasets, recipes
-from bench.plan.config import merge, unknown_names
+from bench.plan.config import did_you_mean, merge, unknown_names
 from bench.plan.families import SOURCE_DIGEST, Family, family_of
 from bench.plan.spec import Model, Norm, Run, Study, epsilon_text
 
@@ -42,6 +42,14 @@ def studies_of(config: dict) -> dict[str, Study]:
     if problems:
         raise BenchError("\n".join(f"config.yaml: {problem}" for problem in dict.fromkeys(problems)))
     return studies
+
+
+def study_of(config: dict, name: str) -> Study:
+    """The study of that name; BenchError with the nearest names where there is none."""
+    studies = studies_of(config)
+    if name not in studies:
+        raise BenchError(f"unknown study {name!r}{did_you_mean(name, studies)}")
+    return studies[name]
 
 
 def model_of(config: dict, arch: str, variant: str) -> Model:

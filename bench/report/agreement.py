@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bench.evidence.compare import FALSE_ALARMS, compare
+from bench.evidence.compare import FALSE_ALARMS, beside
 from bench.evidence.summary import ARM
 from bench.report.formats import number
 from bench.report.words import count, plural
@@ -18,18 +18,16 @@ def agreement(runs: pd.DataFrame, reference: pd.DataFrame) -> dict | None:
     """
     if runs.empty or reference.empty:
         return None
-    if not len(runs[ARM].merge(reference[ARM], on=ARM)):
+    found = beside(runs, reference)
+    if found is None:
         none = {"differs": False, "alarm": None, "different": [], "untested": [], "arms": 0}
         rest = {"only_here": _arms(runs), "only_reference": _arms(reference)}
         return {"sentence": "None of your runs has a committed counterpart yet."} | none | rest
-    found = compare(runs, reference)
     return {
         "sentence": _sentence(found),
         "differs": bool(found["different"]),
         "alarm": number(100 * FALSE_ALARMS, 0),
-        "different": [
-            dict(zip(("arm", "what", "here", "reference", "note"), row, strict=True)) for row in found["different"]
-        ],
+        "different": [dict(zip(COLUMNS, row, strict=True)) for row in found["different"]],
         "untested": found["untested"],
         "arms": found["arms"],
         "only_here": len(found["only_first"]),

@@ -60,6 +60,5 @@ def _verdict(name: str, here: int, compared: dict | None) -> str:
     return UNTESTED if name in compared["untested"] else AGREE
 
 
-def _name(arm: dict) -> str:
-    """As `compare` names arms."""
-    return f"{'/'.join(arm[key] for key in ARM[:3])}/eps{arm['epsilon']}"
+def _name(row: dict) -> str:
+    return compare.name_of([row[key] for key in ARM])

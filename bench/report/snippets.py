@@ -52,22 +52,18 @@ def fill(text: str, tables: dict[str, pd.DataFrame], studies: dict[str, Study], 
 
 def _snippet(name: str, where: str, tables: dict, studies: dict[str, Study]) -> str:
     kind, _, study = name.partition(" ")
+    if kind in ("summary", "pairing", "mechanism", "rates") and study not in studies:
+        raise BenchError(f"{where}: unknown study {study!r}{did_you_mean(study, studies)}")
     if kind == "summary":
-        if study not in studies:
-            raise BenchError(f"{where}: unknown study {study!r}{did_you_mean(study, studies)}")
         return _summary(tables["summary"][tables["summary"]["study"] == study])
     if kind == "search":
         if study not in tables["searches"]:
             raise BenchError(f"{where}: unknown search {study!r}{did_you_mean(study, tables['searches'])}")
         return _search(tables["searches"][study])
     if kind == "pairing":
-        if study not in studies:
-            raise BenchError(f"{where}: unknown study {study!r}{did_you_mean(study, studies)}")
         before = arms.of_study(tables["version 1"], study, {}) if len(tables["version 1"]) else pd.DataFrame()
         return _pairing({"1": before, "2": tables["summary"][tables["summary"]["study"] == study]})
     if kind in ("mechanism", "rates"):
-        if study not in studies:
-            raise BenchError(f"{where}: unknown study {study!r}{did_you_mean(study, studies)}")
         planned = studies[study].runs
         runs = tables["runs"].merge(pd.DataFrame([run.identity for run in planned])) if len(tables["runs"]) else None
         if runs is None or runs.empty:

@@ -158,11 +158,10 @@ def runs_to_verify(wildcards) -> list[str]:
     return records_of(["quick"])
 
 
-def page_sections() -> list[str]:
-    return sorted(
-        f"workflow/report/sections/{path.name}"
-        for path in (bench.ROOT / "workflow/report/sections").iterdir()
-    )
+def below(folder: str, *kinds: str) -> list[str]:
+    """The repository's files of these kinds below a folder."""
+    files = sorted((bench.ROOT / folder).rglob("*"))
+    return [str(path.relative_to(bench.ROOT)) for path in files if path.suffix in kinds]
 
 
 def sources(*names: str) -> list[str]:

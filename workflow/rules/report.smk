@@ -8,19 +8,7 @@ localrules:
 rule summarise:
     input:
         records=records_of(selected()),
-        src=sources(
-            *(
-                f"bench/evidence/{name}.py"
-                for name in (
-                    "records",
-                    "datasets",
-                    "columns",
-                    "stats",
-                    "claims",
-                    "tables",
-                )
-            )
-        ),
+        src=sources(*below("bench/evidence", ".py")),
     output:
         *(
             report(
@@ -45,44 +33,8 @@ rule report:
     input:
         tables=rules.summarise.output,
         src=sources(
-            *(
-                f"bench/report/{name}.py"
-                for name in (
-                    "about",
-                    "agreement",
-                    "answer",
-                    "canvas",
-                    "claims",
-                    "contrasts",
-                    "dictionary",
-                    "downloads",
-                    "dynamics",
-                    "figures",
-                    "formats",
-                    "imported",
-                    "origins",
-                    "page",
-                    "reference",
-                    "sections",
-                    "studies",
-                    "svg",
-                    "values",
-                    "variants",
-                    "words",
-                )
-            ),
-            *(
-                f"workflow/report/{name}"
-                for name in (
-                    "template.html",
-                    "macros.html",
-                    "style.css",
-                    "script.js",
-                    "filter.js",
-                    "two-runs.js",
-                )
-            ),
-            *page_sections(),
+            *below("bench/report", ".py"),
+            *below("workflow/report", ".html", ".css", ".js"),
             "results/reference/published.csv",
         ),
         reference=committed("runs") + committed("audit"),
