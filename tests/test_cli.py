@@ -11,7 +11,7 @@ import click
 import pytest
 import yaml
 
-from bench import ROOT, BenchError, commands, machine
+from bench import ROOT, BenchError, machine
 from bench.__main__ import main
 from bench.cli import complete, group
 from bench.cli.app import app
@@ -164,8 +164,10 @@ def test_times_of_the_command_line(capsys):
 def test_options_reach_what_a_verb_does(monkeypatch):
     """Those of the verbs that the pipeline calls, and those that have a form of their own."""
     calls = []
-    for name in ("train", "promote", "compare", "epsilon"):
-        monkeypatch.setattr(commands, name, lambda config, name=name, **options: calls.append((name, options)))
+    for place in ("runs.train", "runs.epsilon", "results.promote", "results.compare"):
+        name = place.partition(".")[2]
+        told = lambda config, name=name, **options: calls.append((name, options))  # noqa: E731
+        monkeypatch.setattr(f"bench.commands.{place}", told)
     assert main(["train", "--run-json", "{}", "--noise", "n.json", "--out", "o.json"]) == 0
     assert main(["train", "--study", "quick", "--epsilon", "inf", "--stop-after", "1.5h"]) == 0
     assert main(["promote", "--study", "quick", "pocket", "--speed"]) == 0
@@ -187,7 +189,7 @@ def test_exit_codes(raised, code, folder, monkeypatch, capfd):
     def refuse(*arguments, **options):
         raise raised
 
-    monkeypatch.setattr(commands, "runs", refuse)
+    monkeypatch.setattr("bench.commands.runs.runs", refuse)
     monkeypatch.setattr(os, "dup2", lambda *numbers: None)
     assert main(["runs"]) == code
 
@@ -385,7 +387,7 @@ def test_show_falls_back_to_the_committed_reference_and_says_so(folder, capsys):
 def test_open(folder, monkeypatch, capsys):
     opened = []
     monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or len(opened) < 2)
-    monkeypatch.setattr(commands, "ROOT", folder)
+    monkeypatch.setattr("bench.commands.results.ROOT", folder)
     assert main(["open"]) == 1
     assert "report/report.html: no such file; `" in capsys.readouterr().err
     Path("report").mkdir()
@@ -434,7 +436,7 @@ def test_check_estimates_records_steps_and_gpus(folder, studies, monkeypatch, ca
     needed = lambda run, measured: tuple(size * 2**30 for size in gib.get(run.arch, (20, 0.1)))  # noqa: E731
     monkeypatch.setattr("bench.training.memory.needed", needed)
     monkeypatch.setattr("bench.machine.uses_gpu", lambda machine: False)
-    monkeypatch.setattr(commands, "ROOT", folder)
+    monkeypatch.setattr("bench.commands.runs.ROOT", folder)
     Path("results/reference").mkdir()
     Path("results/reference/speed.csv").write_text(SPEED)
     assert main(["check"]) == 0

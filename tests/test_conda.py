@@ -23,7 +23,7 @@ IMPORTED_AS = {"pyyaml": "yaml", "pillow": "PIL", "scikit-learn": "sklearn", "py
 COME_ALONG = {"triton"}  # with torch, where it is for CUDA; the code does without it elsewhere
 # The rooms whose code runs in an environment; their imports inside functions are of other verbs.
 ROOMS = {
-    "report": ("plan", "evidence", "report", "cli", "files.py", "terminal.py", "commands.py", "machine.py"),
+    "report": ("plan", "evidence", "report", "cli", "files.py", "terminal.py", "commands", "machine.py"),
     "torch": (
         "plan",
         "data",
@@ -34,7 +34,7 @@ ROOMS = {
         "speed",
         "layers.py",
         "source.py",
-        "commands.py",
+        "commands",
         "warm.py",
     ),
 }

@@ -91,8 +91,9 @@ def pipeline() -> tuple[dict[str, list[str]], set[tuple[str, str]]]:
 
 
 def rooms_of(verb: str) -> list[str]:
-    """The rooms that a verb's function in bench/commands.py names itself, or through functions beside it."""
-    tree = ast.parse((ROOT / "bench/commands.py").read_text())
+    """The rooms that a verb's function in bench/commands names itself, or through functions beside it."""
+    trees = [ast.parse(path.read_text()) for path in sorted((ROOT / "bench/commands").glob("*.py"))]
+    (tree,) = (tree for tree in trees if any(getattr(node, "name", None) == verb for node in tree.body))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     above = imported(ast.Module([node for node in tree.body if isinstance(node, ast.ImportFrom)], []))
 

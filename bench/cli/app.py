@@ -69,9 +69,10 @@ def verb(
 ) -> None:
     """A verb that calls `does`, a function below bench, with the configuration's path and its options.
 
-    By default it is the function of bench.commands with the verb's name. What `refuse` says of the options is wrong usage.
+    By default it is the function of bench.commands.runs with the verb's name. What `refuse` says of the options is wrong
+    usage.
     """
-    module, _, function = (does or f"commands.{name}").rpartition(".")
+    module, _, function = (does or f"commands.runs.{name}").rpartition(".")
 
     def call(**options):
         if problem := refuse(options):
@@ -159,7 +160,7 @@ verb(
     "Open the report in a browser: report/report.html or, where there is none, the committed report/reference.html.",
     option("--print", "only_print", is_flag=True, help="Print the path, and open nothing."),
     short="Open the report in a browser.",
-    does="commands.open_report",
+    does="commands.results.open_report",
 )
 verb(
     "Everyday",
@@ -247,12 +248,14 @@ verb(
     "summarise",
     "Write results/runs.csv, summary.csv, claims.csv and not_run.csv from the records that exist.",
     short="Write the tables from the records that exist.",
+    does="commands.results.summarise",
 )
 verb(
     "Steps of the pipeline",
     "report",
     "Write the report from the tables and records.",
     option("--out", type=PATH, default=Path("report/report.html"), show_default=True),
+    does="commands.results.report",
 )
 verb(
     "Look up",
@@ -293,6 +296,7 @@ verb(
     refuse=lambda options: (
         None if options["study"] or options["speed"] else "name what to take: --study NAME, --speed or both"
     ),
+    does="commands.results.promote",
 )
 verb(
     "Results",
@@ -301,6 +305,7 @@ verb(
     "missing trains.",
     argument("study", shell_complete=complete.studies),
     short="Put committed records back, so that a study goes on.",
+    does="commands.results.restore",
 )
 verb(
     "Results",
@@ -315,6 +320,7 @@ verb(
     "Make the tables under results/reference, report/reference.html and the tables in README.md and results/README.md again "
     "from the committed records, training nothing.",
     short="Make the committed tables and report again.",
+    does="commands.results.reference",
 )
 verb(
     "Results",
@@ -351,4 +357,5 @@ verb(
     argument("second", type=PATH),
     option("--study", metavar="NAME", help="Only the arms of this study.", shell_complete=complete.studies),
     short="Do two tables of runs agree within seed noise?",
+    does="commands.results.compare",
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import ROOT, BenchError, machine
 from bench.cli import progress, snakemake
 from bench.cli.drawing import failed_lines
-from bench.commands import REPORT
+from bench.commands.results import REPORT
 from bench.evidence.live import DIED
 from bench.evidence.status import Watcher
 from bench.plan import config as configuration

@@ -4,7 +4,6 @@ import pandas as pd
 
 from bench.evidence.compare import FALSE_ALARMS, beside
 from bench.evidence.summary import ARM
-from bench.report.formats import number
 from bench.report.words import count, plural
 
 COLUMNS = ("arm", "what", "here", "reference", "note")  # of a difference, as `compare` gives it
@@ -13,20 +12,20 @@ COLUMNS = ("arm", "what", "here", "reference", "note")  # of a difference, as `c
 def agreement(runs: pd.DataFrame, reference: pd.DataFrame) -> dict | None:
     """What `compare` finds between tables of runs, here and committed; None where one of them is empty.
 
-    `sentence` answers, `differs` says whether anything does, `alarm` is the chance of that by accident in percent;
+    `sentence` answers, `differs` says whether anything does, `once_in` so many times by accident at most;
     `different`, `untested` and the numbers `only_here` and `only_reference` of arms are the details.
     """
     if runs.empty or reference.empty:
         return None
     found = beside(runs, reference)
     if found is None:
-        none = {"differs": False, "alarm": None, "different": [], "untested": [], "arms": 0}
+        none = {"differs": False, "once_in": round(1 / FALSE_ALARMS), "different": [], "untested": [], "arms": 0}
         rest = {"only_here": _arms(runs), "only_reference": _arms(reference)}
         return {"sentence": "None of your runs has a committed counterpart yet."} | none | rest
     return {
         "sentence": _sentence(found),
         "differs": bool(found["different"]),
-        "alarm": number(100 * FALSE_ALARMS, 0),
+        "once_in": round(1 / FALSE_ALARMS),
         "different": [dict(zip(COLUMNS, row, strict=True)) for row in found["different"]],
         "untested": found["untested"],
         "arms": found["arms"],

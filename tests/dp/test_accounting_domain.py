@@ -10,7 +10,8 @@ from fractions import Fraction
 
 import pytest
 
-from bench import ROOT, BenchError, commands
+from bench import ROOT, BenchError
+from bench.commands import runs as commands
 from bench.dp import accounting
 from bench.dp.accounting import domain, pld
 from bench.training.recipe import privacy_of

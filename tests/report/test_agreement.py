@@ -25,7 +25,7 @@ def test_equal_runs_agree_and_the_chance_of_a_false_alarm_is_told(table):
     found = agreement(table(), table())
     assert found["sentence"] == "Your runs agree with the committed ones: 6 arms were compared, none differs."
     assert not found["differs"]
-    assert found["alarm"] == "1"
+    assert found["once_in"] == 100
     assert found["different"] == []
 
 
@@ -51,6 +51,6 @@ def test_a_single_seed_is_called_too_few(table):
 def test_without_common_arms_or_a_side_there_is_nothing_to_compare(table):
     other = agreement(table(), table().assign(recipe="another"))
     assert other["sentence"] == "None of your runs has a committed counterpart yet."
-    assert (other["only_here"], other["only_reference"], other["alarm"]) == (6, 6, None)
+    assert (other["only_here"], other["only_reference"], other["arms"]) == (6, 6, 0)
     assert agreement(NONE, table()) is None
     assert agreement(table(), NONE) is None
