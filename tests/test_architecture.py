@@ -22,6 +22,8 @@ def test_every_room_is_drawn_and_no_text_leaves_its_box():
     assert set(MAY_IMPORT) <= set(names)
     boxes = [{key: float(box.get(key)) for key in ("x", "y", "width", "height")} for box in
              ET.parse(architecture.DRAWING).iter(f"{SVG}rect") if box.get("x")]  # fmt: skip
+    _, _, wide, high = map(float, ET.parse(architecture.DRAWING).getroot().get("viewBox").split())
+    assert all(0 <= box["x"] <= box["x"] + box["width"] <= wide and box["y"] + box["height"] <= high for box in boxes)
     for text in texts:
         x, y = float(text.get("x")), float(text.get("y"))
         inside = [

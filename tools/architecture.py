@@ -50,8 +50,9 @@ def drawing(steps: dict[str, list[str]], arrows: set[tuple[str, str]], edges: se
     y += 168
     parts.append(title(y, "The rooms of bench/", "an arrow points to what is imported, what follows from others left out"))
     y += 22
-    width = (WIDTH - 2 * MARGIN - 3 * GAP) / 4
     for row in ranked:
+        many = max(4, len(row))
+        width = (WIDTH - 2 * MARGIN - (many - 1) * GAP) / many
         left = (WIDTH - len(row) * width - (len(row) - 1) * GAP) / 2
         said = {room: sentence(room, width) for room in row}
         height = 34 + 16 * max(map(len, said.values()))
@@ -62,6 +63,7 @@ def drawing(steps: dict[str, list[str]], arrows: set[tuple[str, str]], edges: se
     parts += [downwards(places[a], places[b]) for a, b in sorted(edges)]
     parts.append(title(y + 6, "Below all of them", "used from anywhere, without an arrow"))
     y += 26
+    width = (WIDTH - 2 * MARGIN - 3 * GAP) / 4
     for row in (SHELF[:4], SHELF[4:8], SHELF[8:]):
         said = {room: sentence(room, width) for room in row}
         height = 34 + 16 * max(map(len, said.values()))
@@ -82,7 +84,7 @@ def pipeline() -> tuple[dict[str, list[str]], set[tuple[str, str]]]:
     for rule in sorted(set(rules.values()) - {"all"}):
         (body,) = re.findall(rf"^rule {rule}:\n(.*?)(?=^\S|\Z)", text, re.M | re.S)
         verb = re.search(r"python -m bench (\w+)", body)[1]
-        outputs = re.findall(r'"(.*?)"', re.search(r"output:\n(.*?)\n    \w+:", body, re.S)[1])
+        outputs = re.findall(r'"((?:results|report)/.*?)"', re.search(r"output:\n(.*?)\n    \w+:", body, re.S)[1])
         # of a path the parts that have names of their own; the wildcards are the run's identity
         left = outputs[0].split("{")[0].rstrip("/") + ("/" if "{" in outputs[0] else "")
         more = f" and {len(outputs) - 1} more" if len(outputs) > 1 else ""
