@@ -100,6 +100,10 @@ def test_a_gpu_is_found_by_its_uuid(monkeypatch):
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 def test_the_counter_of_a_real_gpu_rises():
+    try:
+        ctypes.CDLL(energy.NVML)
+    except OSError:
+        pytest.skip(f"no {energy.NVML}: not NVIDIA's driver")
     meter = energy.Meter(torch.device("cuda"))
     x = torch.randn(4096, 4096, device="cuda")
     for _ in range(200):

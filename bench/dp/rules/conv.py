@@ -26,7 +26,7 @@ class ConvRule(GramRule):
     def exact(self, layer, saved, g):
         dtype = precision(layer)
         x, g = kernels_of(g).operands(dtype, saved[0], g)
-        return (x, *(tensor.to(dtype) for tensor in saved[1:])), g
+        return (x, *(tensor.to(dtype) if tensor.is_floating_point() else tensor for tensor in saved[1:])), g  # masks stay
 
     def per_sample(self, layer, saved, g, n):
         yield layer.weight, kernels_of(g).per_sample_weight(layer, saved[0], g, n)

@@ -82,13 +82,12 @@ class Cuda(Kernels):
     def along(self, gradients, directions):
         """One pass over the gradients, as `per_sample_weight` left them in memory: einsum would copy them."""
         if gradients.is_contiguous():
-            rows, columns = [gradients.flatten(2)], [directions.flatten(1, 3)]
-        else:
-            rows, columns = gradients.permute(3, 4, 0, 1, 2).flatten(0, 1), directions.permute(2, 3, 0, 1, 4).flatten(0, 1)
-        total = torch.bmm(rows[0].transpose(0, 1), columns[0])  # (O, n, d)
-        for row, column in zip(rows[1:], columns[1:], strict=True):
-            total.baddbmm_(row.transpose(0, 1), column)
-        return total.transpose(0, 1)
+            rows, columns = gradients.flatten(2), torch.stack(directions, -1).flatten(1, 3)
+            return torch.bmm(rows.transpose(0, 1), columns).transpose(0, 1)
+        _, filters, _, height, width = gradients.shape
+        rows = gradients.permute(3, 4, 1, 0, 2).flatten(0, 2)  # (k k O, n, C), a view
+        columns = torch.stack([direction.permute(2, 3, 0, 1) for direction in directions], -1).flatten(0, 2)
+        return torch.bmm(rows, columns).unflatten(0, (height * width, filters)).sum(0).transpose(0, 1)
 
     def _product_into(self, out: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
         if a.dtype == torch.bfloat16:

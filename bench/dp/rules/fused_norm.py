@@ -32,18 +32,17 @@ class FusedNormRule(Rule):
 
         x, mean, rstd = saved
         weight, bias = layer.weight.detach(), layer.bias.detach()
-        below, scale, shift = triton_groupnorm.backward(
+        below, both = triton_groupnorm.backward(
             x, g.contiguous(), weight, bias, mean, rstd, layer.num_groups, self.before, self.after
         )
-        return below, (scale,), shift
+        return below, (), both
 
     def input_gradient(self, layer, saved, g):
         return self.backward(layer, saved, g, True)[0]
 
     def per_sample(self, layer, saved, g, n):
-        """From the gradients of each image (N, C) that `backward` gave."""
-        yield layer.weight, saved[0].unflatten(0, (n, -1)).sum(1)
-        yield layer.bias, g.unflatten(0, (n, -1)).sum(1)
+        """From the gradients of each image that `backward` gave, (2, N, C): of the weight and of the bias."""
+        yield from zip((layer.weight, layer.bias), g.unflatten(1, (n, -1)).sum(2), strict=True)
 
 
 def steps(sequence: nn.Sequential) -> Iterator[tuple[nn.Module, Rule | None]]:

@@ -1,7 +1,7 @@
 """What a device computes in its own way, and what that costs there. Formulas ask for it here and never for the device."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,9 +54,9 @@ class Kernels(ABC):
     def per_sample_weight(self, layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor, n: int) -> torch.Tensor:
         """Gradient of a convolution's weight per sample, (n, O, C, k, k), from `operands`."""
 
-    def along(self, gradients: torch.Tensor, directions: torch.Tensor) -> torch.Tensor:
-        """Inner products of per-sample gradients (n, O, C, k, k) with filters' directions (O, C, k, k, d), (n, O, d)."""
-        return torch.einsum("noikl,oikld->nod", gradients, directions)
+    def along(self, gradients: torch.Tensor, directions: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Inner products of per-sample gradients (n, O, C, k, k) with d directions of filters (O, C, k, k), (n, O, d)."""
+        return torch.einsum("noikl,oikld->nod", gradients, torch.stack(directions, -1))
 
     @abstractmethod
     def weight_gradient(self, layer: nn.Conv2d, x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:

@@ -139,10 +139,10 @@ def forward(
 def backward(
     x: torch.Tensor, g: torch.Tensor, gamma: torch.Tensor, beta: torch.Tensor, mean: torch.Tensor, rstd: torch.Tensor,
     groups: int, before: int, after: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """(gradient of x in its dtype, those of gamma and beta of each image (N, C) in gamma's); x and g are contiguous."""
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """(gradient of x in its dtype, those of gamma and beta of each image (2, N, C) in gamma's); x and g are contiguous."""
     grid, sizes = _grid(x, groups)
     dx = torch.empty_like(x)
-    dgamma, dbeta = gamma.new_empty(x.shape[:2]), gamma.new_empty(x.shape[:2])
-    _backward[grid](x, g, gamma, beta, mean, rstd, dx, dgamma, dbeta, BEFORE=before, AFTER=after, **sizes)
-    return dx, dgamma, dbeta
+    both = gamma.new_empty(2, *x.shape[:2])
+    _backward[grid](x, g, gamma, beta, mean, rstd, dx, *both, BEFORE=before, AFTER=after, **sizes)
+    return dx, both

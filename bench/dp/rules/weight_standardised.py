@@ -82,11 +82,12 @@ class WSConvRule(ConvRule):
             return None
         x, unit, factor, free = saved
         filters = kernels.per_sample_weight(layer, x, g, n)
-        along, total = kernels.along(filters, torch.stack([unit, torch.ones_like(unit)], -1)).unbind(-1)  # (n, O)
+        along, total = kernels.along(filters, [unit, torch.ones_like(unit)]).unbind(-1)  # (n, O)
         squares = torch.linalg.vector_norm(filters, dim=(2, 3, 4)).square()
         rest = squares * (1 + ROUNDING * torch.finfo(squares.dtype).eps / 2)
         rest = rest.addcmul_(total, total, value=-1 / unit[0].numel()).addcmul_(along, along * free.flatten(), value=-1)
-        norms = rest.clamp_(min=0) @ (layer.gain * factor.flatten()).square() + along.square().sum(1)
+        of_gain = torch.einsum("no,no->n", along, along)
+        norms = torch.addmv(of_gain, rest.clamp_(min=0), (layer.gain * factor.flatten()).square())
         (rows,) = kernels.packed({layer.weight: filters}, n)
         standardised = saved[1:]  # x may go
 
