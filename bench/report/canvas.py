@@ -168,7 +168,8 @@ def svg(figure: Figure, prefix: str, title: str) -> str:
     """The figure as an <svg> element that can stand in a page beside others or alone in a file."""
     text = io.StringIO()
     figure.set_dpi(72)  # that of SVG
-    figure.get_layout_engine().execute(figure)
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
     figure.set_layout_engine(None)  # or savefig would draw everything once more, to lay it out
     figure.savefig(text, format="svg", transparent=True)
     return shortened(text.getvalue().replace(INK, "currentColor"), prefix, title)
