@@ -1,4 +1,4 @@
-"""Code of the user as a network and as a data set: as README says it, and each way in which it can be wrong."""
+"""Code of the user as a network and as a data set: as docs/extending.md says it, and each way in which it can be wrong."""
 
 import json
 import re
@@ -17,14 +17,14 @@ from bench.evidence import records
 from bench.plan import config, resolve
 from bench.report import reference
 
-README = (ROOT / "README.md").read_text()
-NET, DATA = (found for found in re.findall(r"```python\n(.*?)```", README, re.S) if "def " in found)
+PAGE = (ROOT / "docs/extending.md").read_text()
+NET, DATA = (found for found in re.findall(r"```python\n(.*?)```", PAGE, re.S) if "def " in found)
 SHAPE = (1, 16, 16)
 
 
 @pytest.fixture
 def mine(shipped, tmp_path, monkeypatch):
-    """README's example in a working directory, with a study of 2 steps; its configuration as it is checked and merged."""
+    """The page's example in a working directory, with a study of 2 steps; its configuration as it is checked and merged."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     package = f"mine_{tmp_path.name.replace('-', '_')}"  # Python imports a name once
@@ -32,7 +32,7 @@ def mine(shipped, tmp_path, monkeypatch):
     Path(package, "__init__.py").touch()
     Path(package, "net.py").write_text(NET)
     Path(package, "data.py").write_text(DATA)
-    local = re.search(r"\n(    archs:\n.*?)\n\n", README, re.S)[1]
+    local = re.search(r"\n(    archs:\n.*?)\n\n", PAGE, re.S)[1]
     Path("config.local.yaml").write_text(local.replace("mine.", f"{package}."))
     shipped["recipes"] = {"stripes": shipped["recipes"]["digits"] | {"dataset": "stripes", "steps": 2, "evaluate_every": 1}}
     shipped["studies"] = {

@@ -225,7 +225,7 @@ def prepare(call: Call, rehearse: bool) -> None:
         commit = call.python("commit", "-c", "from bench import machine; print(*machine.commit())").split()
         if commit[0] == "unknown" or commit[1] == "True":
             print("  note: no commit gives these sources back, so `bench promote` will")
-            print("  refuse the records; README.md, Half an hour of a GPU, says what is missing")
+            print("  refuse the records; docs/machines.md, Half an hour of a GPU, says what is missing")
     elif not passed(call.plan).exists() or passed(call.plan).read_text() != _sources():
         raise Failed("call 1 has not passed with these sources; it comes first")
 

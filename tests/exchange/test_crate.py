@@ -65,10 +65,11 @@ def test_the_same_records_make_the_same_crate(folder):
     assert not [path for path in Path("results").iterdir() if path.name.startswith(".")]
 
 
-def test_readmes_snippet_gives_the_arrays_that_rliable_takes(folder, quick):
+def test_the_documented_snippet_gives_the_arrays_that_rliable_takes(folder, quick):
     """Scores (runs, tasks) an algorithm, without gaps, in the order of seeds and tasks."""
     made = export()
-    snippet = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/extending.md").read_text(), re.S)
+    (snippet,) = (block for block in blocks if "scores" in block)
     names: dict = {}
     exec(snippet.replace("results/export", str(made)), names)
     scores = names["scores"]

@@ -217,7 +217,7 @@ def test_a_killed_driver_is_started_again(checkout):
 
 
 def test_an_array_of_short_runs(checkout):
-    """README's way to a study of short runs: two submissions' worth of starts for four runs, and then the tables."""
+    """The documented way to a study of short runs: two submissions' worth of starts for four runs, and then the tables."""
     variants = ["baseline", "scalenorm", "before-add", "on-skip"]
     here = checkout(variants, 4)
     command = f"exec {sys.executable} -m bench train --study quick"
