@@ -18,7 +18,7 @@ from tests.test_rooms import imports
 
 DRAWING = ROOT / "docs/architecture.svg"
 # What any room may use: arrows to these would hide the others.
-SHELF = ("names", "plugins", "files", "source", "layers", "terminal", "machine", "gpus", "slurm", "conda")
+SHELF = ("names", "plugins", "files", "source", "layers", "terminal", "machine")
 WIDTH, MARGIN, GAP = 1180, 30, 20
 INK, GREY, LINE, PAPER, FILL, SHADE = "#1f2430", "#5b6270", "#8a93a3", "#ffffff", "#f3f6fb", "#e3ecf8"
 HEAD = f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {{height}}" font-family="sans-serif" role="img"
@@ -64,7 +64,7 @@ def drawing(steps: dict[str, list[str]], arrows: set[tuple[str, str]], edges: se
     parts.append(title(y + 6, "Below all of them", "used from anywhere, without an arrow"))
     y += 26
     width = (WIDTH - 2 * MARGIN - 3 * GAP) / 4
-    for row in (SHELF[:4], SHELF[4:8], SHELF[8:]):
+    for row in (SHELF[:4], SHELF[4:]):
         said = {room: sentence(room, width) for room in row}
         height = 34 + 16 * max(map(len, said.values()))
         parts += [box((MARGIN + n * (width + GAP), y, width, height), room, said[room], PAPER) for n, room in enumerate(row)]

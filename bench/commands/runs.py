@@ -5,8 +5,9 @@ import math
 import sys
 from pathlib import Path
 
-from bench import ROOT, BenchError, machine, plugins, slurm, terminal
+from bench import ROOT, BenchError, machine, plugins, terminal
 from bench.evidence import datasets, records
+from bench.machine import slurm
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
 from bench.plan.datasets import TRAIN_SIZES

@@ -6,8 +6,8 @@ import warnings
 
 import torch
 
-from bench import BenchError, gpus
-from bench.machine import uses_gpu
+from bench import BenchError
+from bench.machine import gpus, uses_gpu
 
 
 def device_of(machine: dict) -> torch.device:

@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from bench import BenchError, gpus
+from bench import BenchError
+from bench.machine import gpus
 
 POLL = 0.5  # seconds between two looks at the locks while all are taken
 # What Slurm, LSF, PBS, SGE and Flux call a job: variables that all are set in each, with the place in an array where need be.

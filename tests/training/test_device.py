@@ -6,7 +6,8 @@ import warnings
 import pytest
 import torch
 
-from bench import BenchError, gpus
+from bench import BenchError
+from bench.machine import gpus
 from bench.training import device
 
 

@@ -10,8 +10,9 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(workflow.basedir))
 
 import bench
-from bench import BenchError, gpus, machine, slurm, source
-from bench.conda import check as check_conda
+from bench import BenchError, machine, source
+from bench.machine import gpus, slurm
+from bench.machine.conda import check as check_conda
 from bench.evidence import imported
 from bench.plan import config as configuration
 from bench.plan import resolve, spec

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench import BenchError, slurm
+from bench import BenchError
+from bench.machine import slurm
 
 FILLED = {"slurm_partition": "gpu", "slurm_account": "", "runtime": "240"}
 

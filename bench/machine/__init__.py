@@ -1,4 +1,8 @@
-"""What this machine is and can do, and where its code comes from. No torch unless a run asks for its device."""
+"""What this machine is and can do, and where its code comes from; beside it its GPUs, Slurm and conda.
+
+Settings and what the system says of itself enter; names, counts, digests and refusals leave. It imports no room, and torch
+only where a run asks for its device.
+"""
 
 import contextlib
 import hashlib
@@ -12,7 +16,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import ROOT, BenchError, gpus
+from bench import ROOT, BenchError
+from bench.machine import gpus
 
 # The files that can change a run's numbers.
 RESULT_SOURCES = (

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from bench import BenchError, gpus, machine
+from bench import BenchError, machine
+from bench.machine import gpus
 
 # `nvidia-smi -L` with four GPUs, of which the third is split; UUIDs made up
 LISTING = """\

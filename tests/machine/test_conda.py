@@ -12,7 +12,8 @@ import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from bench import ROOT, BenchError, conda
+from bench import ROOT, BenchError
+from bench.machine import conda
 
 ENVIRONMENTS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "workflow/envs").glob("*.yaml"))}
 PINS = dict(line.lower().split("==") for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line)
@@ -23,7 +24,7 @@ IMPORTED_AS = {"pyyaml": "yaml", "pillow": "PIL", "scikit-learn": "sklearn", "py
 COME_ALONG = {"triton"}  # with torch, where it is for CUDA; the code does without it elsewhere
 # The rooms whose code runs in an environment; their imports inside functions are of other verbs.
 ROOMS = {
-    "report": ("plan", "evidence", "report", "cli", "files.py", "terminal.py", "commands", "machine.py"),
+    "report": ("plan", "evidence", "report", "cli", "files.py", "terminal.py", "commands", "machine"),
     "torch": (
         "plan",
         "data",
