@@ -12,7 +12,7 @@ from bench.evidence import effects
 
 ROW = {"study": "a", "dataset": "Digits", "recipe": "digits", "arch": "r", "epsilon": "8", "variant": "scalenorm"}
 ROW |= {"against": "baseline", "private": True, "difference_n": 8, "difference": 1.5, "difference_low": 0.5}
-ROW |= {"difference_high": 2.5, "detectable": 0.8}
+ROW |= {"difference_high": 2.5, "detectable": 0.8, "parameters": 38322}
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,23 @@ def test_a_place_is_told_once_by_the_study_with_the_most_pairs():
     rows = [ROW, ROW | {"study": "b", "difference_n": 30}, ROW | {"study": "c", "epsilon": "1"}]
     rows += [ROW | {"variant": "on-skip"}, ROW | {"epsilon": "inf"}, ROW | {"private": False, "recipe": "clip-only"}]
     rows += [ROW | {"difference_n": 0, "recipe": "pocket"}]
-    run = SimpleNamespace(recipe_name="digits", arch="r", variant="scalenorm", epsilon=8.0)
+    # a search for a learning rate, and a recipe of its own
+    rows += [ROW | {"study": "d", "difference_n": 4, "recipe": "digits-lr"}, ROW | {"study": "e", "recipe": "long"}]
+    run = SimpleNamespace(
+        recipe_name="digits", recipe={"steps": 80, "optimizer": 1}, arch="r", variant="scalenorm", epsilon=8.0
+    )
     runs = [SimpleNamespace(**vars(run) | {"seed": seed}) for seed in range(32)]
     others = [SimpleNamespace(**vars(run) | {"seed": seed, "epsilon": 1.0}) for seed in range(8)]
-    studies = {"a": SimpleNamespace(runs=[]), "b": SimpleNamespace(runs=runs + others), "c": SimpleNamespace(runs=others)}
+    apart = {"digits-lr": {"steps": 80, "optimizer": 2}, "long": {"steps": 800}, "pocket": {"steps": 8}, "clip-only": {}}
+    more = [SimpleNamespace(**vars(run) | {"seed": 0, "recipe_name": name, "recipe": what}) for name, what in apart.items()]
+    studies = {key: SimpleNamespace(runs=more) for key in "ade"}
+    studies |= {"b": SimpleNamespace(runs=runs + others), "c": SimpleNamespace(runs=others)}
     found = effects.ours(pd.DataFrame(rows), studies)
     told = [(row["study"], row["epsilon"], row["pairs"], row["planned"]) for row in found]
-    assert told == [("b", "8", 30, 32), ("c", "1", 8, 8)]
+    assert told == [("b", "8", 30, 32), ("c", "1", 8, 8), ("e", "8", 8, 1)]
+    assert not any(row["alone"] for row in found)
+    told = effects.ours(pd.DataFrame(rows).query("recipe != 'long'"), studies)
+    assert [row["alone"] for row in told] == [True, True]
     assert found[0]["finding"] == "gain"
 
 
