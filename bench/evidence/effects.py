@@ -25,8 +25,8 @@ def ours(summary: pd.DataFrame, studies: dict[str, Study]) -> list[dict]:
     Studies share runs, so that their rows about one place are not independent; of equal ones the later counts, which was
     planned when the other was known. Recipes that differ in optimizer or precision alone are one place: a search for a
     learning rate tries no further setting. Each has PLACE, `alone` (no other recipe has its dataset and network), `study`,
-    `parameters`, `pairs`, `planned` (pairs of the study when all of it has finished), `difference`, `low`, `high`, `detectable`
-    and `finding`, see `finding`.
+    `parameters`, `pairs`, `planned` (pairs of the study when all of it has finished), `difference`, `low`, `high`,
+    `detectable` and `finding`, see `finding`.
     """
     kinds = {run.recipe_name: _kind(run.recipe) for study in studies.values() for run in study.runs}
     rows = [
