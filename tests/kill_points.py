@@ -262,7 +262,8 @@ def meet(point: Point, chance: random.Random, study: Study, folder: Path, mounte
             os.kill(process.pid, getattr(signal, point.kind))
     process.join()
     point.exit_code = process.exitcode
-    assert "Traceback" not in log.read_text(), log.read_text()
+    said = log.read_text() if log.exists() else ""  # killed before its first word
+    assert "Traceback" not in said, said
 
 
 def examine(number: int, seed: int, study: Study, kinds: tuple[str, ...] = KINDS) -> Point:

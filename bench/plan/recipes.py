@@ -11,9 +11,9 @@ def problems(place: str, recipe: dict, config: dict) -> list[str]:
     """Every refusal of what the recipe's keys mean together."""
     found = unknown_names(f"{place}.dataset", [recipe["dataset"]], config["datasets"], "dataset")
     if (recipe["budget"] == "as-published") != ("noise_multipliers" in recipe):
-        found.append(f"{place}: noise_multipliers belong to budget: as-published, and to no other")
+        found.append(f"{place}: noise_multipliers belong to budget: as-published, and to no other; write both or neither")
     if (recipe["budget"] == "proxy") != ("proxy_for_batch_size" in recipe):
-        found.append(f"{place}: proxy_for_batch_size belongs to budget: proxy, and to no other")
+        found.append(f"{place}: proxy_for_batch_size belongs to budget: proxy, and to no other; write both or neither")
     if not any(mechanism(recipe).values()):
         found.append(
             f"{place}.mechanism: neither clipping nor noise is what epsilon .inf means; use that, or leave one of them true"

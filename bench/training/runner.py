@@ -61,7 +61,10 @@ def train_runs(
     failed = []
     with session:
         for run in runs:
-            if missing_only and (session.done(run) or stop()):
+            if missing_only and session.done(run):
+                session.clear(run)
+                continue
+            if missing_only and stop():
                 continue
             try:
                 ended = session.train(run, out or run.path, missing_only)
@@ -144,6 +147,17 @@ class _Session(contextlib.ExitStack):
             return False
         record = records.read(run.path)
         return records.matches(record, run) and not datasets.differs(record, self._digest(run.recipe["dataset"]))
+
+    def clear(self, run: Run) -> None:
+        """Deletes what a process left that was killed after its record: its state, and what it said of itself."""
+        if not live.path_of(run).exists():
+            return
+        record = records.read(run.path)
+        checkpoint = Checkpoint(run, record["privacy"]["noise_multiplier"], digest=record["data"]["digest"])
+        with checkpoint.lock() as mine:
+            if mine:
+                checkpoint.delete()
+                live.delete(run)
 
     def _load(self, name: str) -> data.Dataset:
         """Also says, for all that read records, which data are those of now."""

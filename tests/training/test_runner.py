@@ -82,6 +82,23 @@ def test_a_run_that_ended_well_is_not_trained_again(runs, capsys):
     assert runs[0].path.read_text() != first  # other times
 
 
+def test_what_a_process_left_that_was_killed_after_its_record_goes(runs, monkeypatch):
+    runs, content = runs
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "delete", lambda self: self.save({"step": 3}))
+        patch.setattr(live, "delete", lambda run: None)
+        runner.train_runs(runs[:1], content, NEVER, missing_only=True)
+    (state,) = checkpoint.FOLDER.glob("*.pt")
+    record = runs[0].path.read_text()
+    with Checkpoint(runs[0], 0.0).lock():  # by another process, which is still at its end
+        runner.train_runs(runs[:1], content, NEVER, missing_only=True)
+        assert state.exists()
+    runner.train_runs(runs[:1], content, NEVER, missing_only=True)
+    assert not state.exists()
+    assert not live.path_of(runs[0]).exists()
+    assert runs[0].path.read_text() == record
+
+
 def test_what_is_kept_is_of_this_specification_and_noise(runs):
     runs, content = runs
     runner.train_runs(runs[:1], content, NEVER, missing_only=False)
