@@ -96,9 +96,8 @@ def problems(place: str, claim: dict, config: dict) -> list[str]:
             if key in part:
                 found += unknown_names(f"{place}{inside}.{key}", [part[key]], names, f"{key} of its study")
         if "epsilon" in part and part["epsilon"] not in study["epsilons"]:
-            epsilon = epsilon_text(part["epsilon"])
-            known = ", ".join(map(epsilon_text, study["epsilons"]))
-            found.append(f"{place}{inside}.epsilon: {epsilon} is not an epsilon of study {claim['study']} (known: {known})")
+            wrong = f"{place}{inside}.epsilon: {epsilon_text(part['epsilon'])} is not an epsilon of study {claim['study']}"
+            found.append(f"{wrong} (known: {', '.join(map(epsilon_text, study['epsilons']))})")
     if isinstance(claim["against"], str):
         found += unknown_names(f"{place}.against", [claim["against"]], study["variants"], "variant of its study")
     if found:

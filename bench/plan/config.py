@@ -262,7 +262,7 @@ def as_number(text: str, expected: str) -> str:
 
 def did_you_mean(name: Any, known) -> str:
     """' (did you mean ...?)' with the closest of `known`, or the list of them when none is close."""
-    known = [str(item) for item in known]
+    known = [item if item.isprintable() else repr(item) for item in map(str, known)]  # a sentence is one line
     close = difflib.get_close_matches(str(name), known, n=1)
     if close:
         return f" (did you mean {close[0]!r}?)"

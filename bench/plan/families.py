@@ -42,7 +42,7 @@ FAMILIES = {
         problem=lambda options: (
             None
             if options["depth"] >= 10 and options["depth"] % 6 == 4
-            else f"depth: {options['depth']}: three stages of equal size need 6 n + 4 layers: 10, 16, 22, 28, 34, 40, ..."
+            else f"depth: {options['depth']}: three stages of equal size need 6 n + 4 layers; write 16, 22, 28 or 40, say"
         ),
     ),
     "resnet": Family(

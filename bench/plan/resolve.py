@@ -186,6 +186,6 @@ def _runs(place: str, study: dict, recipe_name: str, config: dict) -> tuple[list
             if math.isfinite(epsilon) and epsilon_text(epsilon) not in published:
                 problems.append(
                     f"{place}.epsilons: {epsilon_text(epsilon)}: recipe {recipe_name} has no published noise multiplier "
-                    f"for it (has: {', '.join(sorted(published, key=float)) or 'none'})"
+                    f"for it (has: {', '.join(sorted(published, key=float)) or 'none'}); write it, or leave the epsilon out"
                 )
     return runs, problems

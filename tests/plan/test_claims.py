@@ -58,6 +58,7 @@ def test_contrasts_are_told_in_words():
         ({"against": {"recipe": "wrn"}}, "claims.mine.against.recipe: unknown recipe of its study 'wrn'"),
         ({"less": {"epsilon": 5}}, "claims.mine.less.epsilon: 5 is not an epsilon of study claim"),
         ({"epsilon": 5}, "claims.mine.epsilon: 5 is not an epsilon of study claim"),
+        ({"epsilon": 5, "against": {"epsilon": 6}}, "claims.mine.against.epsilon: 6 is not an epsilon of study claim"),
         ({"against": "scalenorm"}, "claims.mine: two sides of its contrast are the same arm"),
         ({"less": {"epsilon": 8}}, "claims.mine: two sides of its contrast are the same arm"),
         ({"range": [1, 0]}, "claims.mine.range: [1, 0]: two rising numbers"),

@@ -121,3 +121,7 @@ def test_error_in_the_local_file_names_it(tmp_path):
         BenchError, match=r"config\.local\.yaml:1: machine\.thread: unknown key 'thread' \(did you mean 'threads'"
     ):
         load(tmp_path, TEXT, "machine: {thread: 2}\n")
+
+
+def test_a_list_of_what_is_known_is_one_line():
+    assert config.did_you_mean("x", ["pocket", "a\nb"]) == r" (known: 'a\nb', pocket)"

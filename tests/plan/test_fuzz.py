@@ -209,7 +209,7 @@ def follow(name: str, content: bytes, line: str) -> bytes | None:
             return None
         lines[number] = lines[number].replace(where[2], advice["write"], 1)
         return "\n".join(lines).encode()
-    tree = unshared(yaml.load(content, Loader=yaml.SafeLoader))
+    tree = unshared(yaml.load(content, Loader=config.LOADER))
     parts = SENTENCE.fullmatch(line)["rest"].split(": ")
     keys = [int(key) if key.isdigit() else key for key in parts[0].split(".")]
     try:
