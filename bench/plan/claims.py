@@ -115,7 +115,9 @@ def problems(place: str, claim: dict, config: dict) -> list[str]:
         found.append(f"{place}.private: false, and all its runs are private; remove it")
     proxies = [arm.recipe for arm in arms if config["recipes"].get(arm.recipe, {}).get("budget") == "proxy"]
     if proxies:
-        found.append(f"{place}.recipe: {proxies[0]} is a search for learning rates (budget: proxy), it decides no claim")
+        found.append(
+            f"{place}.recipe: {proxies[0]} is a search for learning rates (budget: proxy), it decides no claim; name another"
+        )
     return found + _range_problems(f"{place}.range", claim["range"]) + _found_by_problems(place, claim, config)
 
 

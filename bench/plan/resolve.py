@@ -119,7 +119,7 @@ def _check_sites(place: str, family: Family, options: dict, norm: Norm, sites: d
             "the channels behind the sums of its ResidualBlocks, a number a stage, or leave this variant out"
         )
     if "shared" in sites.values() and norm.kind == "none":
-        raise BenchError(f"{place}: a shared site reuses the block's last norm, and norm.kind is none")
+        raise BenchError(f"{place}: a shared site reuses the block's last norm, and norm.kind is none; name a kind")
 
 
 def _stages(place: str, value: Any, count: int, has_sites: bool) -> tuple[int, ...]:
