@@ -103,9 +103,9 @@ def pairs_needed(sd: float, points: float) -> float:
     """How many pairs see a true difference of `points` with 80 % probability in such a test; NaN where sd is not above 0."""
     if not sd > 0:
         return math.nan
-    least = 2  # of a t test; a search needs to know that already two are enough
-    if TTestPower().power(points / sd, nobs=least, alpha=1 - LEVEL) >= POWER:
-        return least
+    for few in range(2, 10):  # where the search, which starts at ten, does not always end
+        if TTestPower().power(points / sd, nobs=few, alpha=1 - LEVEL) >= POWER:
+            return few
     found = TTestPower().solve_power(effect_size=points / sd, alpha=1 - LEVEL, power=POWER)
     return math.ceil(found - 1e-3)  # what the search is good for
 
