@@ -14,7 +14,7 @@ from bench import ROOT, BenchError, machine
 from bench.__main__ import main
 from bench.evidence import images, records, tables
 from bench.plan import resolve, spec
-from bench.report import downloads, reference, snippets
+from bench.report import downloads, page, reference, snippets  # noqa: F401 - page reads ROOT when imported, which a test moves
 from bench.training.recipe import noise_of
 from tests.factory import record_of
 
