@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import bench.report.page  # noqa: F401 - it reads ROOT when imported, which a test here moves
 from bench import ROOT, BenchError, machine
 from bench.__main__ import main
 from bench.evidence import images, records, tables
 from bench.plan import resolve, spec
-from bench.report import downloads, page, reference, snippets  # noqa: F401 - page reads ROOT when imported, which a test moves
+from bench.report import downloads, reference, snippets
 from bench.training.recipe import noise_of
 from tests.factory import record_of
 
