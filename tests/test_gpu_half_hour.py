@@ -123,7 +123,7 @@ def test_on_a_gpu_the_tests_marked_cuda_come_first(tool):
     assert plan.seconds + 30 < 60 * tool.CALLS[4][0]  # to start, and to save a state
 
 
-def test_the_wheels_that_the_readme_names_are_pinned():
+def test_the_wheels_that_the_document_names_are_pinned():
     names = re.search(r"grep -E '\^\((.*?)\)=='", (ROOT / "docs/machines.md").read_text())[1].split("|")
     pinned = [line.split("==")[0] for line in (ROOT / "requirements.txt").read_text().splitlines()]
     assert len(names) == 9

@@ -4,7 +4,6 @@ An effect is the accuracy of variant `scalenorm` less that of `baseline`. The ro
 share seed and data, and from published means with and without the layer, which share neither.
 """
 
-import json
 import math
 from collections import Counter
 
@@ -23,36 +22,37 @@ def ours(summary: pd.DataFrame, studies: dict[str, Study]) -> list[dict]:
     """The effect at every dataset, recipe, network and finite epsilon that runs keep, by the study with the most pairs.
 
     Studies share runs, so that their rows about one place are not independent; of equal ones the later counts, which was
-    planned when the other was known. Recipes that differ in optimizer or precision alone are one place: a search for a
-    learning rate tries no further setting. Each has PLACE, `alone` (no other recipe has its dataset and network), `study`,
-    `parameters`, `pairs`, `planned` (pairs of the study when all of it has finished), `difference`, `low`, `high`,
-    `detectable` and `finding`, see `finding`.
+    planned when the other was known. Studies that hold optimizers or precisions against each other try no setting. Each has
+    PLACE, `alone` (no other recipe has its dataset and network), `study`, `parameters`, `pairs`, `planned` (pairs of the
+    study when all of it has finished), `difference`, `low`, `high`, `detectable` and `finding`, see `finding`.
     """
-    kinds = {run.recipe_name: _kind(run.recipe) for study in studies.values() for run in study.runs}
     rows = [
         row
         for row in summary.to_dict("records")
         if row["variant"] == VARIANT and row["against"] == AGAINST and row["epsilon"] != "inf" and row["private"]
+        if row["difference_n"] > 0 and not _compares_recipes(studies[row["study"]])
     ]
     best: dict[tuple, dict] = {}
     for row in rows:
-        place = kinds[row["recipe"]], *(row[key] for key in PLACE if key != "recipe")
+        place = tuple(row[key] for key in PLACE)
         if place not in best or row["difference_n"] >= best[place]["difference_n"]:
             best[place] = row
-    found = [row for row in best.values() if row["difference_n"] > 0]
-    recipes = Counter((dataset, arch) for dataset, arch, _ in {(row["dataset"], row["arch"], row["recipe"]) for row in found})
+    recipes = Counter((dataset, arch) for dataset, _, arch in {place[:-1] for place in best})
     return [
         {key: row[key] for key in (*PLACE, "study", "parameters", "difference", "detectable")}
         | {"alone": recipes[row["dataset"], row["arch"]] == 1}
         | {"pairs": int(row["difference_n"]), "low": row["difference_low"], "high": row["difference_high"]}
         | {"planned": len({run.seed for run in studies[row["study"]].runs if _at(run, row)})}
         | {"finding": finding(row["difference_low"], row["difference_high"], row["detectable"])}
-        for row in found
+        for row in best.values()
     ]
 
 
-def _kind(recipe: dict) -> str:
-    return json.dumps({key: value for key, value in recipe.items() if key not in {"optimizer", "precision"}}, sort_keys=True)
+def _compares_recipes(study: Study) -> bool:
+    """Whether two recipes of the study differ in optimizer or precision alone."""
+    recipes = {run.recipe_name: run.recipe for run in study.runs}.values()
+    same = [{key: value for key, value in recipe.items() if key not in {"optimizer", "precision"}} for recipe in recipes]
+    return any(recipe in same[:place] for place, recipe in enumerate(same))
 
 
 def _at(run: Run, row: dict) -> bool:

@@ -103,10 +103,12 @@ def pairs_needed(sd: float, points: float) -> float:
     """How many pairs see a true difference of `points` with 80 % probability in such a test; NaN where sd is not above 0."""
     if not sd > 0:
         return math.nan
-    for few in range(2, 10):  # where the search, which starts at ten, does not always end
-        if TTestPower().power(points / sd, nobs=few, alpha=1 - LEVEL) >= POWER:
-            return few
-    found = TTestPower().solve_power(effect_size=points / sd, alpha=1 - LEVEL, power=POWER)
+    # the test's upper end: beyond the lower one lies next to nothing, which scipy gives as NaN where differences hardly vary
+    upper = {"alpha": (1 - LEVEL) / 2, "alternative": "larger"}
+    least = 2  # of a t test; a search needs to know that already two are enough
+    if TTestPower().power(points / sd, nobs=least, **upper) >= POWER:
+        return least
+    found = TTestPower().solve_power(effect_size=points / sd, power=POWER, **upper)
     return math.ceil(found - 1e-3)  # what the search is good for
 
 

@@ -62,7 +62,7 @@ def test_no_bound_by_rdp_is_looser_than_opacus(sigma, q, steps, delta):
     orders = RDPAccountant.DEFAULT_ALPHAS
     spent = opacus_rdp.compute_rdp(q=q, noise_multiplier=sigma, steps=steps, orders=orders)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Optimal order")
+        warnings.filterwarnings("ignore", message="Optimal order")  # at an end of theirs, as some cases mean to be
         theirs, order = opacus_rdp.get_privacy_spent(orders=orders, rdp=spent, delta=delta)
     ours = accounting.epsilon_rdp(sigma, q, steps, delta)
     assert ours <= theirs + steps * 5e-12  # of their truncation, see above

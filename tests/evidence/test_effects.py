@@ -34,23 +34,27 @@ def test_a_place_is_told_once_by_the_study_with_the_most_pairs():
     rows = [ROW, ROW | {"study": "b", "difference_n": 30}, ROW | {"study": "c", "epsilon": "1"}]
     rows += [ROW | {"variant": "on-skip"}, ROW | {"epsilon": "inf"}, ROW | {"private": False, "recipe": "clip-only"}]
     rows += [ROW | {"difference_n": 0, "recipe": "pocket"}]
-    # a search for a learning rate, and a recipe of its own
-    rows += [ROW | {"study": "d", "difference_n": 4, "recipe": "digits-lr"}, ROW | {"study": "e", "recipe": "long"}]
-    run = SimpleNamespace(
-        recipe_name="digits", recipe={"steps": 80, "optimizer": 1}, arch="r", variant="scalenorm", epsilon=8.0
-    )
-    runs = [SimpleNamespace(**vars(run) | {"seed": seed}) for seed in range(32)]
-    others = [SimpleNamespace(**vars(run) | {"seed": seed, "epsilon": 1.0}) for seed in range(8)]
-    apart = {"digits-lr": {"steps": 80, "optimizer": 2}, "long": {"steps": 800}, "pocket": {"steps": 8}, "clip-only": {}}
-    more = [SimpleNamespace(**vars(run) | {"seed": 0, "recipe_name": name, "recipe": what}) for name, what in apart.items()]
-    studies = {key: SimpleNamespace(runs=more) for key in "ade"}
-    studies |= {"b": SimpleNamespace(runs=runs + others), "c": SimpleNamespace(runs=others)}
+    # a search for a learning rate, one of its rates in a study of its own, and another recipe
+    rows += [ROW | {"study": "search", "difference_n": 40, "recipe": name} for name in ("digits", "digits-lr")]
+    rows += [ROW | {"study": "rate", "difference_n": 3, "recipe": "digits-lr"}]
+    recipes = {"digits": {"steps": 80, "optimizer": 1}, "digits-lr": {"steps": 80, "optimizer": 2}}
+
+    def study(seeds, epsilon=8.0, names=("digits",)):
+        arm = {"arch": "r", "variant": "scalenorm", "epsilon": epsilon}
+        facts = [
+            arm | {"recipe_name": name, "recipe": recipes[name], "seed": seed} for name in names for seed in range(seeds)
+        ]
+        return SimpleNamespace(runs=[SimpleNamespace(**fact) for fact in facts])
+
+    studies = {"a": study(8), "b": study(32), "c": study(8, 1.0)}
+    studies |= {"search": study(40, names=recipes), "rate": study(16, names=["digits-lr"])}
     found = effects.ours(pd.DataFrame(rows), studies)
-    told = [(row["study"], row["epsilon"], row["pairs"], row["planned"]) for row in found]
-    assert told == [("b", "8", 30, 32), ("c", "1", 8, 8), ("e", "8", 8, 1)]
+    told = [(row["study"], row["recipe"], row["epsilon"], row["pairs"], row["planned"]) for row in found]
+    assert told == [("b", "digits", "8", 30, 32), ("c", "digits", "1", 8, 8), ("rate", "digits-lr", "8", 3, 16)]
     assert not any(row["alone"] for row in found)
-    told = effects.ours(pd.DataFrame(rows).query("recipe != 'long'"), studies)
-    assert [row["alone"] for row in told] == [True, True]
+    del studies["rate"]
+    alone = effects.ours(pd.DataFrame(rows).query("study != 'rate'"), studies)
+    assert [row["alone"] for row in alone] == [True, True]
     assert found[0]["finding"] == "gain"
 
 

@@ -92,6 +92,15 @@ def test_power_without_spread():
     assert stats.pairs_needed(0.01, 1.0) == 2
 
 
+@pytest.mark.parametrize("sd", [0.1, 0.15, 0.18, 0.1838, 0.25])
+def test_three_pairs_suffice_where_differences_hardly_vary(sd):
+    """Where scipy has no number for what lies beyond the test's lower end."""
+    draws = np.random.default_rng(0).normal(1.0, sd, (2000, 3))
+    seen = [(reference.ttest_1samp(draws[:, :n], 0, axis=1).pvalue < 0.05).mean() for n in (2, 3)]
+    assert seen[0] < 0.8 < seen[1]
+    assert stats.pairs_needed(sd, 1.0) == 3
+
+
 def test_improvement_is_mann_whitneys():
     first, second = np.array([1.0, 2.0, 3.0]), np.array([2.0, 0.0])
     expected = reference.mannwhitneyu(first, second).statistic / 6

@@ -219,7 +219,7 @@ def follow(name: str, content: bytes, line: str) -> bytes | None:
         if advice["mean"] and (unknown := re.search(r"unknown key '([^']*)'", line)):
             renamed(advice["mean"])(container, unknown[1])
         elif advice["mean"] and isinstance(old, list):
-            wrong = ast.literal_eval(re.search(r"'[^']*'", line)[0])  # a tab stands there as \\t
+            wrong = ast.literal_eval(re.search(r"'[^']*'", line)[0])  # a tab stands there as \t
             container[keys[-1]] = [advice["mean"] if item == wrong else item for item in old]
         else:
             container[keys[-1]] = advice["mean"] or yaml.safe_load(old if advice["quotes"] else advice["write"])
