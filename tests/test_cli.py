@@ -214,7 +214,7 @@ def test_importing_the_command_line_is_cheap():
     [
         ("bench sta", ["status"]),
         ("bench run qui", ["quick", "quick-again"]),
-        ("bench status --study poc", ["pocket-pilot", "pocket", "pocket-placements", "pocket-wide"]),
+        ("bench status --study poc", ["pocket-pilot", "pocket", "pocket-placements", "pocket-wide", "pocket-double-rate"]),
         ("bench describe resnet9-", ["resnet9-w16", "resnet9-w8"]),
         ("bench describe resnet9 scalenorm-", ["scalenorm-layer", "scalenorm-groups-8", "scalenorm-none"]),
         ("bench show headline", ["headline", "headline-bf16", "headline-wrn40"]),
