@@ -34,13 +34,14 @@ def sentences(effects: list[dict], claims: list[dict]) -> list[str]:
 
 
 def _together(effects: list[dict]) -> str:
-    found = Counter(effect["finding"] for effect in effects)
+    """'ScaleNorm helps in 3 of 6 settings that were tried here, harms in none; 3 are open.'; half a study decides nothing."""
+    half = sum(map(_unfinished, effects))
+    found = Counter(effect["finding"] for effect in effects if not _unfinished(effect))
     tried = count(len(effects), "setting that was", "settings that were")
     rest = len(effects) - found["gain"] - found["loss"]
-    half = sum(_unfinished(effect) for effect in effects)
-    tried += f" tried here ({half} of them not to the end)" if half else " tried here"
-    told = f"ScaleNorm helps in {found['gain']} of {tried}, harms in {found['loss'] or 'none'}"
-    return f"{told}; {rest} {plural(rest, 'is', 'are')} open." if rest else f"{told}."
+    told = f"ScaleNorm helps in {found['gain']} of {tried} tried here, harms in {found['loss'] or 'none'}"
+    unfinished = f", {half} with runs missing" if half else ""
+    return f"{told}; {rest} {plural(rest, 'is', 'are')} open{unfinished}." if rest else f"{told}."
 
 
 def _published(claims: list[dict]) -> str:
