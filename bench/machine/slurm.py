@@ -17,18 +17,24 @@ LINES = {
     "slurm_account": 'whom jobs are charged to; `""` where your cluster has no accounts, or one that is yours',
     "runtime": "minutes that a job gets; what takes longer goes on in the next one",
 }
+# Snakemake's executor takes a preempted job for one that Slurm starts again
+CANCELS = (
+    "partition {}: Slurm cancels what it preempts there (PreemptMode=CANCEL), and Snakemake waits for such a job for ever. "
+    "After `A Job preemption occured!` end it with Ctrl-C and give the same command: runs go on from their checkpoints"
+)
 
 
 @dataclass(frozen=True)
 class Partition:
-    """`minutes` is its time limit, None for none."""
+    """`minutes` is its time limit, None for none; `cancels`: what is preempted there is cancelled, not requeued."""
 
     minutes: int | None
     has_gpus: bool
+    cancels: bool
 
 
-def check(lines: dict[str, str], gpus: int, device: str) -> None:
-    """BenchError for a line of the profile that is not filled in, or that asks for what Slurm has not got.
+def check(lines: dict[str, str], gpus: int, device: str) -> list[str]:
+    """BenchError for a line of the profile that is not filled in, or that asks for what Slurm has not got; else warnings.
 
     `lines` are the profile's `default-resources`, `gpus` its `resources: gpu`, `device` is `machine.device`.
     """
@@ -43,7 +49,8 @@ def check(lines: dict[str, str], gpus: int, device: str) -> None:
             "write machine: {device: cpu} into config.local.yaml"
         )
     known = partitions()
-    for name in lines["slurm_partition"].split(","):
+    names = lines["slurm_partition"].split(",")
+    for name in names:
         if name not in known:
             raise BenchError(f"{PROFILE}: `slurm_partition: {name}`: Slurm has {', '.join(sorted(known))}")
         partition = known[name]
@@ -54,21 +61,23 @@ def check(lines: dict[str, str], gpus: int, device: str) -> None:
                 f"{PROFILE}: `slurm_partition: {name}` has no GPUs; name one that has, or write machine: {{device: cpu}} "
                 "into config.local.yaml"
             )
+    return [CANCELS.format(name) for name in names if known[name].cancels]
 
 
 def partitions() -> dict[str, Partition]:
     """By name what `sinfo` lists; BenchError where it does not answer."""
     try:
-        done = subprocess.run(["sinfo", "-h", "-o", "%R|%l|%G"], capture_output=True, text=True, check=False)
+        done = subprocess.run(["sinfo", "-h", "-o", "%R|%l|%G|%M"], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise BenchError("no `sinfo` here; give this command where Slurm's commands are, on a login node") from None
     if done.returncode != 0:
         raise BenchError(f"`sinfo` fails: {done.stderr.strip()}")
     found: dict[str, Partition] = {}
     for line in done.stdout.splitlines():  # a partition has a line for each kind of its nodes
-        name, limit, generic = line.split("|")
+        name, limit, generic, preempted = line.split("|")
         before = found.get(name)
-        found[name] = Partition(_minutes(limit), "gpu" in generic or (before is not None and before.has_gpus))
+        has_gpus = "gpu" in generic or (before is not None and before.has_gpus)
+        found[name] = Partition(_minutes(limit), has_gpus, "CANCEL" in preempted)
     return found
 
 

@@ -10,16 +10,26 @@ FILLED = {"slurm_partition": "gpu", "slurm_account": "", "runtime": "240"}
 
 @pytest.fixture
 def sinfo(tmp_path, monkeypatch):
-    lines = ("gpu|1-00:00:00|(null)", "gpu|1-00:00:00|gpu:a100:4(S:0-1)", "cpu|infinite|(null)", "short|30:00|gpu:1")
+    lines = (
+        "gpu|1-00:00:00|(null)|REQUEUE",
+        "gpu|1-00:00:00|gpu:a100:4(S:0-1)|REQUEUE",
+        "cpu|infinite|(null)|OFF",
+        "short|30:00|gpu:1|CANCEL",
+    )
     (tmp_path / "sinfo").write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
     (tmp_path / "sinfo").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
 
 
 def test_a_profile_that_is_filled_in(sinfo):
-    slurm.check(FILLED, 4, "auto")
-    slurm.check(FILLED | {"slurm_partition": "gpu,gpu", "slurm_account": "mine", "runtime": "1440"}, 1, "cuda")
-    slurm.check(FILLED | {"slurm_partition": "cpu", "runtime": "100000"}, 0, "cpu")
+    assert slurm.check(FILLED, 4, "auto") == []
+    assert slurm.check(FILLED | {"slurm_partition": "gpu,gpu", "slurm_account": "mine", "runtime": "1440"}, 1, "cuda") == []
+    assert slurm.check(FILLED | {"slurm_partition": "cpu", "runtime": "100000"}, 0, "cpu") == []
+
+
+def test_a_partition_that_cancels_what_it_preempts(sinfo):
+    (warning,) = slurm.check(FILLED | {"slurm_partition": "gpu,short", "runtime": "30"}, 4, "auto")
+    assert warning.startswith("partition short: Slurm cancels what it preempts there")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ FILLED_IN = {
     "runtime: FILL-IN": "runtime: 60",
     "gpu: 0": "gpu: 4",
 }
+PREEMPT = ("sbatch", "--partition=urgent", "--nodes=2", "--gpus-per-node=2", "--output=/dev/null", "--wrap=true")
 PATIENCE = 400  # seconds until what a test waits for must have happened
 
 
@@ -194,11 +195,51 @@ def test_a_preempted_job_goes_on(checkout):
     here = checkout(["scalenorm"], 60)
     driver = here.snakemake("summarise")
     number = here.freeze("scalenorm")
-    here.run("sbatch", "--partition=urgent", "--nodes=2", "--gpus-per-node=2", "--output=/dev/null", "--wrap=true")
+    here.run(*PREEMPT)
     said = driver.ends()
     assert here.records()["scalenorm"]["cost"]["resumed_at_step"] > 0
     assert said.count("has been submitted with SLURM jobid") == 1
     assert here.jobs()["scalenorm"][0] == number
+
+
+def test_a_job_that_is_cancelled_by_preemption_goes_on_when_the_driver_is_started_again(checkout, slurm):
+    here = checkout(["scalenorm"], 60)
+    with preempt_mode("CANCEL", slurm):
+        driver = here.snakemake("summarise")
+        here.freeze("scalenorm")
+        here.run(*PREEMPT)
+        wait(lambda: "A Job preemption" in driver.path.read_text(), driver.path)
+        assert "partition gpu: Slurm cancels what it preempts there" in driver.path.read_text()
+        driver.process.send_signal(signal.SIGINT)
+        driver.process.wait(PATIENCE)
+        here.snakemake("summarise").ends()
+    assert here.records()["scalenorm"]["cost"]["resumed_at_step"] > 0
+
+
+@contextlib.contextmanager
+def preempt_mode(mode: str, environment: dict[str, str]) -> Iterator[None]:
+    """Of partition gpu; afterwards it requeues again."""
+    command = ["scontrol", "update", "partition=gpu"]
+    subprocess.run([*command, f"PreemptMode={mode}"], env=environment, check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*command, "PreemptMode=REQUEUE"], env=environment, check=True)
+
+
+def test_a_driver_that_was_asked_to_end_is_started_again(checkout):
+    """By a supervisor's SIGTERM, to it alone: it waits for what runs, and what ran is not trained again."""
+    here = checkout(["scalenorm"], 60)
+    driver = here.snakemake("summarise")
+    number = here.freeze("scalenorm")
+    driver.process.terminate()
+    here.run("scancel", "--signal=CONT", number)
+    driver.process.wait(PATIENCE)
+    (record,) = (here.folder / "results/runs").rglob("*.json")
+    before = record.read_text()
+    here.snakemake("summarise").ends()
+    assert set(here.records()) == {"scalenorm"}
+    assert record.read_text() == before
 
 
 def test_a_killed_driver_is_started_again(checkout):

@@ -47,9 +47,10 @@ try:
     if USES_CONDA:
         check_conda()
     if ON_SLURM:
-        slurm.check(
+        for warning in slurm.check(
             SITE, SITE_GPUS.value if SITE_GPUS else 0, CONFIG["machine"]["device"]
-        )
+        ):
+            logger.warning(warning)
 except BenchError as error:
     raise WorkflowError(str(error)) from None
 # profiles/slurm: a job asks for a GPU although this machine, a login node, may have none
