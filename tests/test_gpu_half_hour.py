@@ -39,7 +39,7 @@ def unpacked(folder) -> dict[str, bytes]:
         return {item.name: archive.extractfile(item).read() for item in archive if item.isfile()}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_rehearsal_goes_through_all_calls_and_brings_everything_back(tmp_path):
     command, environment = [sys.executable, str(SCRIPT), "--rehearse"], os.environ | {"OUT": str(tmp_path)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -86,8 +86,9 @@ def test_a_ledger_costs_little_and_nothing_again():
     assert time.process_time() - first < 0.01
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("corner", CORNERS, ids=str)
+@pytest.mark.parametrize(
+    "corner", [*(pytest.param(corner, marks=pytest.mark.long) for corner in CORNERS[:-1]), CORNERS[-1]], ids=str
+)
 def test_corners_take_a_minute_and_two_gigabytes_at_most(corner):
     code = (
         "import resource, sys, time; from bench.dp import accounting;"

@@ -62,7 +62,7 @@ def one_step(network, engine, images, labels, clip_norm, physical):
     return flat
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["fast", pytest.param("opacus", marks=pytest.mark.long)])
 def test_neighbours_are_at_most_the_clip_norm_apart(engine):
     seen = []
 
