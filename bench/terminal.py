@@ -41,6 +41,12 @@ def has_colour(stream) -> bool:
     return is_terminal(stream) and not os.environ.get("NO_COLOR")
 
 
+def say_for_now(text: str) -> None:
+    """A line on stderr that the next one replaces, "" with nothing; in a file nothing at all."""
+    if is_terminal(sys.stderr):
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
 def paint(text: str, style: str, colour: bool) -> str:
     """`text` in one of STYLES, where there is `colour`."""
     return f"\033[{STYLES[style]}m{text}\033[0m" if colour and text.strip() else text

@@ -38,7 +38,7 @@ MAY_IMPORT = {
     }
     | {"terminal"},
     "report": {"plan", "evidence"},
-    "audit": {"plan", "layers", "data", "dp", "training", "evidence"},
+    "audit": {"plan", "layers", "data", "dp", "training", "evidence", "terminal"},
     "exchange": {"plan", "evidence", "training", "report", "terminal"},
     "speed": {"plan", "machine", "layers", "data", "models", "dp", "training"},
     "commands": {"plugins", "plan", "machine", "data", "models", "dp", "training", "evidence", "report", "terminal"},

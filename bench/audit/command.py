@@ -2,9 +2,11 @@
 
 import itertools
 import multiprocessing
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from bench import terminal
 from bench.audit import table
 from bench.audit.audit import HONEST, Audit, audit
 from bench.audit.sabotage import SABOTAGES
@@ -40,7 +42,16 @@ def honest_seeds(engine: str, seeds: int) -> range:
 
 def _play(games: list[tuple[str, str, int, str]], cores: int) -> list[Audit]:
     if cores == 1:
-        return [audit(*game) for game in games]
+        return _watched(itertools.starmap(audit, games), len(games))
     # spawned, since a process that has started torch's threads cannot be forked
     with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return list(pool.map(audit, *zip(*games, strict=True)))
+        return _watched(pool.map(audit, *zip(*games, strict=True)), len(games))
+
+
+def _watched(played: Iterable[Audit], total: int) -> list[Audit]:
+    found = []
+    terminal.say_for_now(f"game 1 of {total}")
+    for one in played:
+        found.append(one)
+        terminal.say_for_now(f"game {len(found) + 1} of {total}" if len(found) < total else "")
+    return found

@@ -38,14 +38,14 @@ def check(config: Path) -> None:
         elif here == "needs a GPU":
             seconds = estimate.seconds_on_gpu(study, missing, gpu_rows)
             about = "unknown without a GPU" if seconds is None else f"{terminal.duration(seconds)} on a GPU"
-            memories[study.name] = estimate.gpu_memory(study, missing, measured, _say_for_now)
+            memories[study.name] = estimate.gpu_memory(study, missing, measured, terminal.say_for_now)
         else:
             about = terminal.duration(
-                estimate.seconds_left(study, everything, missing, content["machine"], speeds, _say_for_now)
+                estimate.seconds_left(study, everything, missing, content["machine"], speeds, terminal.say_for_now)
             )
         memory = _gib(memories[study.name][0]) if study.name in memories else ""
         rows.append((study.name, str(len(study.runs)), str(len(found)), here, about, memory, study.question))
-    _say_for_now("")
+    terminal.say_for_now("")
     for line in _lines(rows):
         print(line)
     count = len({run.id for study in studies.values() for run in study.runs})
@@ -89,12 +89,6 @@ def _lines(rows: list[tuple[str, ...]]) -> list[str]:
         return lines
     width, others = terminal.width_of(sys.stdout), sum(widths) + 2 * len(widths)
     return [line[: width if width - others >= terminal.SHORTEST_NAME else others].rstrip() for line in lines]
-
-
-def _say_for_now(text: str) -> None:
-    """A line on the terminal that the next one replaces; nothing in a file."""
-    if terminal.is_terminal(sys.stderr):
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def runs(config: Path, study: str | None) -> None:
