@@ -20,7 +20,7 @@ LINES = {
 # Snakemake's executor takes a preempted job for one that Slurm starts again
 CANCELS = (
     "partition {}: Slurm cancels what it preempts there (PreemptMode=CANCEL), and Snakemake waits for such a job for ever. "
-    "After `A Job preemption occured!` end it with Ctrl-C and give the same command: runs go on from their checkpoints"
+    "Once it tells of a job preemption, end it with Ctrl-C and give the same command: runs go on from their checkpoints"
 )
 
 
