@@ -15,18 +15,18 @@ CLIPPING = {"clipped": "clipped, fraction", "norm": "median norm / clip norm", "
 def clipping_points(record: dict) -> list[dict]:
     """A row an evaluation that measured it: step, `clipped` fraction, median `norm` in units of the clip norm, `snr`.
 
-    `snr` is the median over the network's stages; NaN where a run adds no noise. Records of before measured nothing.
+    `snr` is the median over the network's stages. What a run does not do is NaN: some clip, or add noise, alone.
     """
     bound = record["privacy"]["clip_norm"]
     return [
         {
             "step": point["step"],
-            "clipped": point["clipped"],
-            "norm": point["norms"][1] / bound if isinstance(bound, (int, float)) and point["norms"] else np.nan,
+            "clipped": np.nan if point.get("clipped") is None else point["clipped"],
+            "norm": point["norms"][1] / bound if isinstance(bound, (int, float)) and point.get("norms") else np.nan,
             "snr": float(np.median(point["snr"])) if point.get("snr") else np.nan,
         }
         for point in record["curve"]
-        if point.get("clipped") is not None and point.get("norms")
+        if point.get("norms") or point.get("snr")
     ]
 
 

@@ -33,6 +33,16 @@ def test_curves_are_means_over_seeds(quick):
     assert mixing.iloc[0][["block", "seeds", "branch"]].tolist() == ["res1", 3, 0.5]
 
 
+def test_a_run_that_adds_noise_and_clips_nothing_has_a_row(quick):
+    made = record_of(next(iter(quick.values())), 70.0)
+    made["curve"][-1] |= {"snr": [0.1, 0.4, 0.2]}
+    for point in made["curve"]:
+        point.pop("clipped", None), point.pop("norms", None)
+    curves = downloads.measured([made])["curves"]
+    assert curves["snr"].dropna().tolist() == [0.2]
+    assert curves["clipped"].isna().all()
+
+
 def test_without_runs_the_tables_are_empty():
     assert all(table.empty for table in downloads.measured([]).values())
 
