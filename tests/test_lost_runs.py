@@ -49,6 +49,7 @@ def record(folder) -> dict:
     return json.loads((folder / f"results/runs/{RUN}.json").read_text())
 
 
+@pytest.mark.long
 def test_a_run_that_ended_in_the_grace_of_a_time_limit(folder):
     """Exit code 0 and a record, and yet the job counts as failed: Snakemake deletes the record."""
     (folder / "bench").mkdir()
@@ -64,6 +65,7 @@ def test_a_run_that_ended_in_the_grace_of_a_time_limit(folder):
     assert not list((folder / "results/kept").rglob("*.json"))  # the tables were made of it: it stands
 
 
+@pytest.mark.long
 def test_a_run_that_an_orphan_of_a_killed_driver_still_trains(folder):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     orphan = subprocess.Popen([sys.executable, "-m", "bench", "train", RUN], cwd=folder, env=environment)
@@ -87,6 +89,7 @@ def test_a_run_that_an_orphan_of_a_killed_driver_still_trains(folder):
     assert record(folder)["provenance"]["command"] == f"python -m bench train {RUN}"
 
 
+@pytest.mark.long
 def test_a_driver_that_is_stopped_alone(folder):
     """Its runs end well and their records stand, as incomplete output in the eyes of the next driver."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, "--cores", "2"]

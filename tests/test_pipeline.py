@@ -16,6 +16,7 @@ from PIL import Image
 
 from bench import ROOT
 from tests.checkout import checkout
+from tests.once import once
 
 pytestmark = pytest.mark.slow
 
@@ -51,12 +52,14 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, _shipped):
-    """A folder in which the tiny configuration has been run."""
-    folder = tmp_path_factory.mktemp("user")
-    write(tiny(json.loads(json.dumps(_shipped))), folder)
-    done = snakemake(folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    """A folder in which the tiny configuration has been run, to be read only."""
+
+    def make(folder):
+        write(tiny(json.loads(json.dumps(_shipped))), folder)
+        done = snakemake(folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return once(tmp_path_factory, "user", make)
 
 
 @pytest.fixture
@@ -154,15 +157,17 @@ PICTURES = {"label": "Pictures", "source": "image_folder", "image_size": 16, "me
 @pytest.fixture(scope="module")
 def with_pictures(tmp_path_factory, _shipped):
     """A folder in which one arm was run on an image folder of 60 training and 20 test images, one seed."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for number in range(80):
-        place = folder / "pictures" / ("train" if number < 60 else "test") / ("ant", "bee")[number % 2]
-        place.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (16, 16), 3 * number).save(place / f"{number}.bmp")
-    write(pictured(_shipped), folder)
-    done = snakemake(folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+
+    def make(folder):
+        for number in range(80):
+            place = folder / "pictures" / ("train" if number < 60 else "test") / ("ant", "bee")[number % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (16, 16), 3 * number).save(place / f"{number}.bmp")
+        write(pictured(_shipped), folder)
+        done = snakemake(folder)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return once(tmp_path_factory, "pictures", make)
 
 
 def pictured(shipped: dict, seeds: int = 1, **keys) -> dict:
@@ -428,6 +433,7 @@ def test_commands_are_quoted_where_paths_have_blanks(tmp_path):
         assert f"../a folder's/{argument}" in shlex.split(line.replace("(", "").replace(")", ""))
 
 
+@pytest.mark.long
 def test_use_conda_creates_and_activates_the_environments(tmp_path, config):
     """Against a stand-in for `conda`: Snakemake's side is tested, that conda-forge solves the files is not."""
     folder, calls = tmp_path / "user", tmp_path / "calls"
@@ -481,10 +487,10 @@ def test_a_study_goes_on_from_its_committed_records(shipped, tmp_path):
     assert planned(tmp_path, "quick")["train"] == 33
 
 
-def test_snakemakes_own_report_has_page_tables_and_figures_under_captions(finished):
-    done = snakemake(finished, "--report", "own.zip")
+def test_snakemakes_own_report_has_page_tables_and_figures_under_captions(folder):
+    done = snakemake(folder, "--report", "own.zip")
     assert done.returncode == 0, done.stdout + done.stderr
-    with zipfile.ZipFile(finished / "own.zip") as archive:
+    with zipfile.ZipFile(folder / "own.zip") as archive:
         names = archive.namelist()
         text = "".join(archive.read(name).decode(errors="replace") for name in names if name.endswith((".html", ".js")))
     for name in ("report.html", "runs.csv", "summary.csv", "claims.csv", "not_run.csv", "quick-accuracy.svg"):

@@ -76,23 +76,37 @@ def styles(studies: Iterable[Iterable[str]]) -> dict[str, Style]:
 
 
 def grid(points: pd.DataFrame, *, height: float, by: Iterable[str] = NETWORK, **shared) -> tuple[Figure, list]:
-    """A figure with a panel per value of `by` (rows) and epsilon (columns), and [(rows of a panel, its axis)]."""
+    """A figure with a panel per value of `by` (rows) and epsilon (columns), and [(rows of a panel, its axis)].
+
+    There is none where nothing was run; of recipes and networks the panels that there are then follow each other.
+    """
     by = list(by)
     lines = points[by].drop_duplicates().to_numpy().tolist()
     epsilons = sorted(points["epsilon"].unique(), key=float)
     told = [key for key in by if key not in NETWORK or len(points[key].unique()) > 1]
-    figure = Figure(figsize=(WIDTH, height * len(lines) + 0.7), layout="constrained")
-    axes = figure.subplots(len(lines), len(epsilons), squeeze=False, **shared)
-    panels = []
-    for line, row in zip(lines, axes, strict=True):
-        for epsilon, axis in zip(epsilons, row, strict=True):
-            chosen = (points[by] == line).all(axis=1) & (points["epsilon"] == epsilon)
-            names = [name for key, name in zip(by, line, strict=True) if key in told]
-            label = "ε = ∞" if epsilon == "inf" else f"ε = {epsilon}"
-            nominal = epsilon != "inf" and not points.loc[chosen, "private"].all()
-            axis.set_title(", ".join([*names, f"nominal {label}, not private" if nominal else label]), loc="left")
-            axis.xaxis.set_major_locator(MaxNLocator(4 if len(epsilons) < 4 else 3))
-            panels.append((points[chosen], axis))
+    found = {tuple(cell) for cell in points[[*by, "epsilon"]].drop_duplicates().to_numpy().tolist()}
+    cells = [(line, epsilon, (*line, epsilon) in found) for line in lines for epsilon in epsilons]
+    if by == NETWORK:
+        cells = [cell for cell in cells if cell[2]]
+    rows = math.ceil(len(cells) / len(epsilons))
+    figure = Figure(figsize=(WIDTH, height * rows + 0.7), layout="constrained")
+    axes = figure.subplots(rows, len(epsilons), squeeze=False, **shared)
+    panels, lowest = [], {}
+    for place, axis in enumerate(axes.flat):
+        line, epsilon, there = cells[place] if place < len(cells) else (None, None, False)
+        if not there:
+            axis.remove()
+            continue
+        lowest[place % len(epsilons)] = axis
+        chosen = (points[by] == line).all(axis=1) & (points["epsilon"] == epsilon)
+        names = [name for key, name in zip(by, line, strict=True) if key in told]
+        label = "ε = ∞" if epsilon == "inf" else f"ε = {epsilon}"
+        nominal = epsilon != "inf" and not points.loc[chosen, "private"].all()
+        axis.set_title(", ".join([*names, f"nominal {label}, not private" if nominal else label]), loc="left")
+        axis.xaxis.set_major_locator(MaxNLocator(4 if len(epsilons) < 4 else 3))
+        panels.append((points[chosen], axis))
+    for axis in lowest.values():
+        axis.tick_params(labelbottom=True)
     return figure, panels
 
 

@@ -17,7 +17,7 @@ from bench.report.about import cited
 from bench.report.canvas import styles
 from bench.report.dictionary import COLUMNS
 from bench.report.reference import read_searches
-from bench.report.studies import gather, section
+from bench.report.studies import gather, section, with_figures
 from bench.report.variants import explained
 
 RESULTS = Path("results")
@@ -105,7 +105,7 @@ def _page(
 ):
     """(HTML, what `gather` gives of each study)"""
     looks = styles([run.variant for run in study.runs] for study in studies.values())
-    gathered = [gather(study, found, read, reference, bits, looks) for study in studies.values()]
+    gathered = with_figures([gather(study, found, read, reference, bits, looks) for study in studies.values()])
     made = list(found.values())
     official = _official(published, made)
     names = words.origins(committed)

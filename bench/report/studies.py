@@ -1,7 +1,10 @@
 """What the page says about one study: its plan, its arms, its figures, from the records here and from our reference."""
 
 import json
+import multiprocessing
+import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from operator import itemgetter
 from typing import Any
 
@@ -19,6 +22,7 @@ from bench.report.formats import listing, number, significant
 from bench.report.words import NOT_PRIVATE, badges, count, epsilon, nominal, plural, steers, unique
 
 IDENTITY = ["recipe", "arch", "variant", "epsilon", "seed"]
+MANY = 1500  # runs whose figures take longer to draw than processes to start
 
 
 def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, bits: Bits, looks: dict) -> dict:
@@ -48,10 +52,31 @@ def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, 
         "views": {
             origin: view | {"rows": _by_epsilon(view["summary"])} for origin, view in views.items() if len(view["runs"])
         },
-        "figures": _figures(study.name, views, measured, looks),
+        "drawings": _drawings(study.name, views, measured, looks),
         "values": {name: table(points) for name, (points, _, table) in measured.items() if len(points)},
         "specification": _specification(study),
     }
+
+
+def with_figures(gathered: list[dict]) -> list[dict]:
+    """What `gather` gave, with `figures` in the place of `drawings`: SVG by name, without those that show nothing.
+
+    Of many runs, the figures are drawn in a process a core, which takes seconds to start.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    names = [(place, name) for place, study in enumerate(gathered) for name in study["drawings"]]
+    drawings = [gathered[place]["drawings"][name] for place, name in names]
+    if cores > 1 and sum(len(study["records"]) for study in gathered) > MANY:
+        # spawned, since a process that has started torch's threads cannot be forked
+        with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
+            made = list(pool.map(_draw, drawings))
+    else:
+        made = list(map(_draw, drawings))
+    found: list[dict[str, Markup]] = [{} for _ in gathered]
+    for (place, name), svg in zip(names, made, strict=True):
+        if svg:
+            found[place][name] = Markup(svg)
+    return [study | {"figures": svgs} for study, svgs in zip(gathered, found, strict=True)]
 
 
 def section(study: dict, official: set[str], names: dict[str, str]) -> dict:
@@ -173,18 +198,24 @@ def _by_epsilon(summary: pd.DataFrame) -> list[dict]:
     return summary.sort_values("epsilon", key=lambda column: column.astype(float), kind="stable").to_dict("records")
 
 
-def _figures(study: str, views: dict, measured: dict, looks: dict) -> dict[str, Markup]:
-    """The figures of a study by name: two of every view, and from the records curves and scale mixing."""
-    drawn = {}
+def _drawings(study: str, views: dict, measured: dict, looks: dict) -> dict[str, tuple]:
+    """The figures of a study by name, each as the function that draws it and its arguments: two of every view, and from
+    the records curves, clipping and scale mixing."""
+    found = {}
     for origin, view in views.items():
         if (view["runs"]["status"] == "completed").any():
             for name, draw in (("accuracy", figures.accuracy), ("differences", figures.differences)):
                 name = name if origin == "here" else f"{name}-{origin}"
-                drawn[name] = draw(view["runs"], view["summary"], looks, f"{study}-{name}")
+                found[name] = draw, view["runs"], view["summary"], looks, f"{study}-{name}"
     for name, (points, draw, _) in measured.items():
         if len(points):
-            drawn[name] = draw(points, looks, f"{study}-{name}")
-    return {name: Markup(svg) for name, svg in drawn.items() if svg}
+            found[name] = draw, points, looks, f"{study}-{name}"
+    return found
+
+
+def _draw(drawing: tuple) -> str:
+    draw, *arguments = drawing
+    return draw(*arguments)
 
 
 def _measured(here: list[dict], views: dict) -> dict[str, tuple[pd.DataFrame, Callable, Callable]]:

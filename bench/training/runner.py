@@ -257,7 +257,9 @@ class _Watch:
 
     def _show(self, progress: loop.Progress) -> None:
         facts = vars(progress) | {"run": self.run.id, "loss": progress.train_loss}
-        line = terminal.run_line(facts, terminal.width_of(sys.stderr) if self.live else WIDE)
-        print(f"\r\033[K{line}" if self.live else line, end="" if self.live else "\n", file=sys.stderr, flush=True)
-        if self.live and progress.step == progress.steps:
+        if not self.live:
+            print(terminal.run_line(facts, WIDE), file=sys.stderr, flush=True)
+            return
+        terminal.say_for_now(terminal.run_line(facts, terminal.width_of(sys.stderr)))
+        if progress.step == progress.steps:
             print(file=sys.stderr)

@@ -55,6 +55,24 @@ def points(variants, seeds=2):
     )  # fmt: skip
 
 
+IN_ORDER, IN_ROWS = [(0, 0), (0, 1), (1, 0)], [(0, 0), (0, 1), (1, 1)]
+
+
+@pytest.mark.parametrize(("by", "places"), [(canvas.NETWORK, IN_ORDER), (["recipe", "quantity"], IN_ROWS)])
+def test_what_was_not_run_has_no_empty_panel(by, places):
+    """Recipe a at two epsilons, b at the larger one only; every column ends with numbers on its axis."""
+    rows = pd.DataFrame({"recipe": ["a", "a", "b"], "epsilon": ["8", "inf", "inf"]})
+    figure, panels = canvas.grid(rows.assign(arch="wrn", quantity="norm", private=True), height=2, by=by, sharex=True)
+    assert [axis for _, axis in panels] == figure.axes
+    there = [axis.get_subplotspec() for axis in figure.axes]
+    assert [(place.rowspan.start, place.colspan.start) for place in there] == places
+    middle = ", " if by == canvas.NETWORK else ", norm, "
+    titles = [f"{recipe}{middle}ε = {epsilon}" for recipe, epsilon in ("a8", "a∞", "b∞")]
+    assert [axis.get_title(loc="left") for axis in figure.axes] == titles
+    numbers = [axis.xaxis.get_tick_params()["labelbottom"] for axis in figure.axes]
+    assert numbers == ([False, True, True] if places == IN_ORDER else [True, False, True])
+
+
 @pytest.mark.parametrize("variants", [["baseline", LONG], ["baseline", *(f"variant-{i}" for i in range(59))]])
 @pytest.mark.parametrize("draw", [figures.curves, dynamics.clipping])
 def test_every_name_of_two_or_sixty_variants_stands_in_the_legend(draw, variants):

@@ -1,6 +1,7 @@
 """The page as a reader gets it, from records made up for studies of several recipes, one of them not private."""
 
 import math
+import os
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -11,7 +12,7 @@ from bench import ROOT
 from bench.__main__ import main
 from bench.evidence import records
 from bench.plan import resolve
-from bench.report import formats
+from bench.report import figures, formats, studies
 from bench.terminal import command
 from tests.factory import record_of
 
@@ -95,6 +96,14 @@ def page(folder):
     assert main(["report"]) == 0
     text = " ".join((folder / "report/report.html").read_text().split())  # as a reader sees it: a line break is a space
     return text, Page(text)
+
+
+def test_the_page_is_the_same_where_figures_are_drawn_in_other_processes(folder, page, monkeypatch):
+    monkeypatch.setattr(studies, "MANY", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(figures, "svg", None)  # here nothing can be drawn; the others import their own
+    assert main(["report"]) == 0
+    assert " ".join((folder / "report/report.html").read_text().split()) == page[0]
 
 
 def test_the_page_says_of_every_arm_its_recipe_and_whether_it_is_private(folder, page):

@@ -186,7 +186,9 @@ def test_evaluate_counts_every_test_image(tiny, monkeypatch):
     assert torch.equal(correct, answers == dataset.test_labels)  # in the order of the data set
 
 
-@pytest.mark.parametrize("arch", SMALL_ARCHS)
+@pytest.mark.parametrize(
+    "arch", [pytest.param(arch, marks=pytest.mark.long) if "50" in arch else arch for arch in SMALL_ARCHS]
+)
 def test_every_variant_trains_on_every_family(tiny, shipped, arch):
     run, dataset = tiny
     # a stem that keeps the pixels: a norm over one value a channel would leave nothing of 16 x 16 images
