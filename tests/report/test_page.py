@@ -101,7 +101,7 @@ def page(folder):
 def test_the_page_is_the_same_where_figures_are_drawn_in_other_processes(folder, page, monkeypatch):
     monkeypatch.setattr(studies, "MANY", 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.setattr(figures, "svg", None)  # here nothing can be drawn; the others import their own
+    monkeypatch.setattr(figures, "grid", None)  # nothing of a study can be drawn here; the others import their own
     assert main(["report"]) == 0
     assert " ".join((folder / "report/report.html").read_text().split()) == page[0]
 
