@@ -116,7 +116,7 @@ def _by_images(mine: pd.DataFrame, theirs: pd.DataFrame, bits: Bits) -> dict:
 
 def _by_seed(runs: pd.DataFrame, bits: Bits) -> dict[tuple, np.ndarray]:
     found = {}
-    for row in runs.to_dict("records"):
+    for row in runs[[*ARM, "seed", "dataset_digest"]].to_dict("records"):
         run = RUN_ID.format(**row)
         if (run, row["dataset_digest"]) in bits:
             found[row["seed"], row["dataset_digest"]] = bits[run, row["dataset_digest"]]

@@ -1,5 +1,7 @@
 """Figures of what happens in training: how gradients are clipped, how scales mix, and published values by their privacy."""
 
+import statistics
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -23,7 +25,7 @@ def clipping_points(record: dict) -> list[dict]:
             "step": point["step"],
             "clipped": np.nan if point.get("clipped") is None else point["clipped"],
             "norm": point["norms"][1] / bound if isinstance(bound, (int, float)) and point.get("norms") else np.nan,
-            "snr": float(np.median(point["snr"])) if point.get("snr") else np.nan,
+            "snr": statistics.median(point["snr"]) if point.get("snr") else np.nan,
         }
         for point in record["curve"]
         if point.get("norms") or point.get("snr")

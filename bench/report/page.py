@@ -16,8 +16,9 @@ from bench.report import agreement, answer, claims, downloads, dynamics, figures
 from bench.report.about import cited
 from bench.report.canvas import styles
 from bench.report.dictionary import COLUMNS
+from bench.report.drawing import drawing
 from bench.report.reference import read_searches
-from bench.report.studies import gather, section, with_figures
+from bench.report.studies import gather, section
 from bench.report.variants import explained
 
 RESULTS = Path("results")
@@ -51,7 +52,7 @@ def write(config: dict, studies: dict[str, spec.Study], out: Path) -> None:
         committed=False,
         outside=[],
     )
-    drawn = {f"{study['name']}-{name}.svg": svg for study in gathered for name, svg in study["figures"].items()}
+    drawn = {f"{study['name']}-{name}.svg": svg for study in gathered for name, svg in study["figures"].items() if svg}
     (RESULTS / "figures").mkdir(parents=True, exist_ok=True)
     for study in gathered:
         for old in (RESULTS / "figures").glob(f"{study['name']}-*.svg"):
@@ -105,40 +106,41 @@ def _page(
 ):
     """(HTML, what `gather` gives of each study)"""
     looks = styles([run.variant for run in study.runs] for study in studies.values())
-    gathered = with_figures([gather(study, found, read, reference, bits, looks) for study in studies.values()])
     made = list(found.values())
     official = _official(published, made)
     names = words.origins(committed)
-    page = _template().render(
-        title="ScaleNorm Bench: reference report" if committed else "ScaleNorm Bench: report",
-        committed=committed,
-        answer=_answer(read, published, studies),
-        agreement=agreement.agreement(read["runs"], reference),
-        variants=explained(config, studies),
-        about=cited(),
-        measured={
-            f"{name}.csv": downloads.address(downloads.rounded(table)) for name, table in downloads.measured(made).items()
-        },
-        dictionary=COLUMNS,
-        commits=words.unique(record["provenance"]["commit"][:10] for record in made),
-        shown_runs=set(found),
-        settings=origins.settings(made),
-        overview=sections.overview(gathered, made),
-        claims=claims.claims(config, studies, read["claims"], gathered, official, names),
-        studies=[section(study, official, names) for study in gathered if study["views"]],
-        privacy=sections.privacy(made),
-        published=sections.published(published, gathered, names),
-        chosen=sections.chosen(published),
-        privacy_axis=_privacy_axis(published, gathered),
-        speed=sections.speed(speed),
-        audit=sections.audit(audit),
-        not_run=sections.not_run(gathered, outside),
-        failed=sections.failed(made),
-        provenance=origins.provenance(gathered, made),
-        checklist=origins.checklist(gathered, made, searches),
-        specifications=[{key: study[key] for key in ("name", "recipes", "specification")} for study in gathered],
-        **more,
-    )
+    with drawing(len(found)) as draw:
+        gathered = [gather(study, found, read, reference, bits, looks, draw) for study in studies.values()]
+        page = _template().render(
+            title="ScaleNorm Bench: reference report" if committed else "ScaleNorm Bench: report",
+            committed=committed,
+            answer=_answer(read, published, studies),
+            agreement=agreement.agreement(read["runs"], reference),
+            variants=explained(config, studies),
+            about=cited(),
+            measured={
+                f"{name}.csv": downloads.address(downloads.rounded(table)) for name, table in downloads.measured(made).items()
+            },
+            dictionary=COLUMNS,
+            commits=words.unique(record["provenance"]["commit"][:10] for record in made),
+            shown_runs=set(found),
+            settings=origins.settings(made),
+            overview=sections.overview(gathered, made),
+            claims=claims.claims(config, studies, read["claims"], gathered, official, names),
+            studies=[section(study, official, names) for study in gathered if study["views"]],
+            privacy=sections.privacy(made),
+            published=sections.published(published, gathered, names),
+            chosen=sections.chosen(published),
+            privacy_axis=_privacy_axis(published, gathered),
+            speed=sections.speed(speed),
+            audit=sections.audit(audit),
+            not_run=sections.not_run(gathered, outside),
+            failed=sections.failed(made),
+            provenance=origins.provenance(gathered, made),
+            checklist=origins.checklist(gathered, made, searches),
+            specifications=[{key: study[key] for key in ("name", "recipes", "specification")} for study in gathered],
+            **more,
+        )
     return page, gathered
 
 

@@ -1,16 +1,12 @@
 """What the page says about one study: its plan, its arms, its figures, from the records here and from our reference."""
 
 import json
-import multiprocessing
-import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 import yaml
-from markupsafe import Markup
 
 from bench.evidence import columns
 from bench.evidence.stats import LEVEL
@@ -18,18 +14,18 @@ from bench.evidence.summary import Bits, of_study
 from bench.plan import spec
 from bench.report import dynamics, figures, values
 from bench.report.contrasts import matrices
+from bench.report.drawing import Draw, Figure
 from bench.report.formats import listing, number, significant
 from bench.report.words import NOT_PRIVATE, badges, count, epsilon, nominal, plural, steers, unique
 
 IDENTITY = ["recipe", "arch", "variant", "epsilon", "seed"]
-MANY = 1500  # runs whose figures take longer to draw than processes to start
 
 
-def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, bits: Bits, looks: dict) -> dict:
+def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, bits: Bits, looks: dict, draw: Draw) -> dict:
     """A study's plan, its records among `found`, and its views: `here` and, where `reference` has runs of it, `reference`.
 
     `read` are the tables by name. A view has `runs`, `summary` and `rows`, the summary's with rising epsilon; one without
-    runs is left out. `bits` are those of the reference, as `summary.bits_of` gives them.
+    runs is left out. `bits` are those of the reference, as `summary.bits_of` gives them; `draw` is what `drawing` gives.
     """
     here = [found[run.id] for run in study.runs if run.id in found]
     summary = read["summary"]
@@ -52,31 +48,10 @@ def gather(study: spec.Study, found: dict, read: dict, reference: pd.DataFrame, 
         "views": {
             origin: view | {"rows": _by_epsilon(view["summary"])} for origin, view in views.items() if len(view["runs"])
         },
-        "drawings": _drawings(study.name, views, measured, looks),
+        "figures": _figures(study.name, views, measured, looks, draw),
         "values": {name: table(points) for name, (points, _, table) in measured.items() if len(points)},
         "specification": _specification(study),
     }
-
-
-def with_figures(gathered: list[dict]) -> list[dict]:
-    """What `gather` gave, with `figures` in the place of `drawings`: SVG by name, without those that show nothing.
-
-    Of many runs, the figures are drawn in a process a core, which takes seconds to start.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    names = [(place, name) for place, study in enumerate(gathered) for name in study["drawings"]]
-    drawings = [gathered[place]["drawings"][name] for place, name in names]
-    if cores > 1 and sum(len(study["records"]) for study in gathered) > MANY:
-        # spawned, since a process that has started torch's threads cannot be forked
-        with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
-            made = list(pool.map(_draw, drawings))
-    else:
-        made = list(map(_draw, drawings))
-    found: list[dict[str, Markup]] = [{} for _ in gathered]
-    for (place, name), svg in zip(names, made, strict=True):
-        if svg:
-            found[place][name] = Markup(svg)
-    return [study | {"figures": svgs} for study, svgs in zip(gathered, found, strict=True)]
 
 
 def section(study: dict, official: set[str], names: dict[str, str]) -> dict:
@@ -198,31 +173,26 @@ def _by_epsilon(summary: pd.DataFrame) -> list[dict]:
     return summary.sort_values("epsilon", key=lambda column: column.astype(float), kind="stable").to_dict("records")
 
 
-def _drawings(study: str, views: dict, measured: dict, looks: dict) -> dict[str, tuple]:
-    """The figures of a study by name, each as the function that draws it and its arguments: two of every view, and from
-    the records curves, clipping and scale mixing."""
+def _figures(study: str, views: dict, measured: dict, looks: dict, draw: Draw) -> dict[str, Figure]:
+    """The figures of a study by name: two of every view, and from the records curves, clipping and scale mixing."""
     found = {}
     for origin, view in views.items():
         if (view["runs"]["status"] == "completed").any():
-            for name, draw in (("accuracy", figures.accuracy), ("differences", figures.differences)):
+            for name, function in (("accuracy", figures.accuracy), ("differences", figures.differences)):
                 name = name if origin == "here" else f"{name}-{origin}"
-                found[name] = draw, view["runs"], view["summary"], looks, f"{study}-{name}"
-    for name, (points, draw, _) in measured.items():
+                found[name] = draw(function, view["runs"], view["summary"], looks, f"{study}-{name}")
+    for name, (points, function, _) in measured.items():
         if len(points):
-            found[name] = draw, points, looks, f"{study}-{name}"
+            found[name] = draw(function, points, looks, f"{study}-{name}")
     return found
-
-
-def _draw(drawing: tuple) -> str:
-    draw, *arguments = drawing
-    return draw(*arguments)
 
 
 def _measured(here: list[dict], views: dict) -> dict[str, tuple[pd.DataFrame, Callable, Callable]]:
     """(rows, what draws them, what makes them a table) by name, of what completed runs measured while they trained."""
     done = [record for record in here if record["status"] == "completed"]
+    arms = [columns.row(record, (*IDENTITY, "private")) for record in done]
     curves, clipping, mixing = (
-        pd.DataFrame([_keys(record) | point for record in done for point in of(record)])
+        pd.DataFrame([keys | point for keys, record in zip(arms, done, strict=True) for point in of(record)])
         for of in (itemgetter("curve"), dynamics.clipping_points, itemgetter("scale_mixing"))
     )
     ratios = dynamics.ratios(mixing, views["here"]["summary"]) if len(mixing) else mixing
@@ -232,10 +202,6 @@ def _measured(here: list[dict], views: dict) -> dict[str, tuple[pd.DataFrame, Ca
         "mixing": (mixing, figures.scale_mixing, values.mixing),
         "ratios": (ratios, dynamics.scatter, values.ratios),
     }
-
-
-def _keys(record: dict) -> dict:
-    return columns.row(record, (*IDENTITY, "private"))
 
 
 def _specification(study: spec.Study) -> str:

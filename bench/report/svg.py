@@ -9,6 +9,7 @@ HREF = "{http://www.w3.org/1999/xlink}href"
 VALUE = "value:"  # begins the gid or address of what has a value to show
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
+MARKS = 3  # from so many on, a group's own tags are fewer bytes than a class a mark
 FONT = re.compile(r"font-family: [^;]*;? ?")
 
 
@@ -52,7 +53,8 @@ def _clean(parent: ElementTree.Element) -> None:
         part.attrib.pop("clip-path", None)
         if tag in ("style", "clipPath") or (tag == "defs" and not len(part)) or (tag == "path" and _empty(part)):
             continue
-        if tag in ("g", "a") and value is None and not set(part.attrib) - {"id"}:
+        marks = len(part) >= MARKS and {_tag(mark) for mark in part} == {"use"}  # their style is said once, by their group
+        if tag in ("g", "a") and value is None and not marks and not set(part.attrib) - {"id"}:
             kept += list(part)
             continue
         if tag in ("g", "a") and not len(part):

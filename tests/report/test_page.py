@@ -12,7 +12,7 @@ from bench import ROOT
 from bench.__main__ import main
 from bench.evidence import records
 from bench.plan import resolve
-from bench.report import figures, formats, studies
+from bench.report import drawing, figures, formats
 from bench.terminal import command
 from tests.factory import record_of
 
@@ -99,7 +99,7 @@ def page(folder):
 
 
 def test_the_page_is_the_same_where_figures_are_drawn_in_other_processes(folder, page, monkeypatch):
-    monkeypatch.setattr(studies, "MANY", 0)
+    monkeypatch.setattr(drawing, "MANY", 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     monkeypatch.setattr(figures, "grid", None)  # nothing of a study can be drawn here; the others import their own
     assert main(["report"]) == 0
