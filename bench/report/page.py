@@ -45,6 +45,7 @@ def write(config: dict, studies: dict[str, spec.Study], out: Path) -> None:
         published=_published(REFERENCE),
         speed=_optional(RESULTS / "speed.csv"),
         audit=_optional(REFERENCE / "audit.csv"),
+        killed=_optional(REFERENCE / "kill-points.csv"),
         searches=read_searches(REFERENCE),
         newer=newer,
         imported=imported.section(others.read(), studies, read["runs"], found),
@@ -66,7 +67,8 @@ def write(config: dict, studies: dict[str, spec.Study], out: Path) -> None:
 def reference_page(config: dict, studies: dict[str, spec.Study], found: dict, made: dict, folder: Path, outside: list) -> str:
     """The same page about the committed records `found` by run id and the tables `made` of them; it has no other origin.
 
-    `folder` has published.csv and may have speed.csv; `outside` are the ids of committed runs that no study plans.
+    `folder` has published.csv and may have speed.csv, audit.csv and kill-points.csv; `outside` are the ids of committed runs
+    that no study plans.
     """
     return _page(
         config,
@@ -79,6 +81,7 @@ def reference_page(config: dict, studies: dict[str, spec.Study], found: dict, ma
         published=_published(folder),
         speed=_optional(folder / "speed.csv"),
         audit=_optional(folder / "audit.csv"),
+        killed=_optional(folder / "kill-points.csv"),
         searches=read_searches(folder),
         newer=0,
         imported=[],
@@ -100,6 +103,7 @@ def _page(
     published,
     speed,
     audit,
+    killed,
     outside,
     searches,
     **more,
@@ -134,6 +138,7 @@ def _page(
             privacy_axis=_privacy_axis(published, gathered),
             speed=sections.speed(speed),
             audit=sections.audit(audit),
+            killed=sections.killed(killed),
             not_run=sections.not_run(gathered, outside),
             failed=sections.failed(made),
             provenance=origins.provenance(gathered, made),

@@ -14,6 +14,7 @@ from bench.report.studies import finished, not_private
 from bench.report.words import STEERS, count, epsilon, mean_sd, plural, seeds, unique
 
 AUDITED = {"passed": "✓", "caught": "✓", "alarm": "✗", "missed": "✗"}
+SPREAD = ("ratio_low", "ratio_high")  # of the rounds of the speed table; older ones do not have it
 BOUNDS = ("mu_gdp", "steinke", "clopper_pearson")  # of the audit's table, the judge's first
 CASE = ("device", "threads", "arch", "width", "physical_batch", "views", "precision")  # columns of the speed table
 
@@ -174,9 +175,10 @@ def speed(table: pd.DataFrame) -> list[dict]:
     """A group per device and case: its name, its rows, with memory relative to the step that is not private, `overhead`.
 
     `overhead` has the time in percent and the memory in MB that variant scalenorm adds to the baseline, both with the fast
-    engine; it is None where one of them was not timed.
+    engine; it is None where one of them was not timed. The time is NaN where the spreads of both overlap, or are not `known`.
     """
     case = [column for column in CASE if column in table]
+    table = table.reindex(columns=[*table.columns, *(column for column in SPREAD if column not in table)])
     groups = []
     for key, rows in table.groupby(case, sort=False, dropna=False) if len(table) else []:
         plain = rows.loc[(rows["engine"] == "not-private") & (rows["variant"] == "baseline"), "peak_mb"]
@@ -185,8 +187,10 @@ def speed(table: pd.DataFrame) -> list[dict]:
         overhead = None
         if {"baseline", "scalenorm"} <= set(fast.index):
             ours, other = fast.loc["scalenorm"], fast.loc["baseline"]
+            apart = ours["ratio_low"] > other["ratio_high"] or other["ratio_low"] > ours["ratio_high"]
             overhead = {
-                "percent": 100 * (ours["ratio_to_nonprivate"] / other["ratio_to_nonprivate"] - 1),
+                "percent": 100 * (ours["ratio_to_nonprivate"] / other["ratio_to_nonprivate"] - 1) if apart else math.nan,
+                "known": bool(fast["ratio_low"].notna().all()),
                 "mb": ours["peak_mb"] - other["peak_mb"],
             }
         name = _case(dict(zip(case, key, strict=True)))
@@ -211,6 +215,23 @@ def audit(table: pd.DataFrame) -> list[dict]:
         | {"of": f"{row['alarms']} of {row['seeds']}", "honest": row["case"] == "honest"}
         | {"mark": AUDITED[row["verdict"]], "bounds": [row[f"epsilon_{name}"] for name in BOUNDS]}
         for row in table.to_dict("records")
+    ]
+
+
+def killed(table: pd.DataFrame) -> list[dict]:
+    """A row a kind of fault of tests/kill_points.py, and one of all of them; none where there is no table."""
+    if table.empty:
+        return []
+    kinds = [*table.groupby("kind", sort=False), ("all of them", table)]
+    return [
+        {
+            "kind": kind,
+            "points": len(points),
+            "equal": int(points["equal"].sum()),
+            "finished": int(points["finished_before"].sum()),
+            "states": int((points["states_left"] > 0).sum()),
+        }
+        for kind, points in kinds
     ]
 
 

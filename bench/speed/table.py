@@ -87,6 +87,7 @@ def rows_of(
 
 
 def _row(case: Case, arm: tuple[str, str], times: list[float], reference: list[float]) -> dict:
+    ratios = [mine / other for mine, other in zip(times, reference, strict=True)]
     return {
         "arch": case.arch,
         "variant": arm[1],
@@ -96,7 +97,9 @@ def _row(case: Case, arm: tuple[str, str], times: list[float], reference: list[f
         "precision": case.precision,
         "engine": arm[0],
         "img_per_s": round(case.samples * case.views / statistics.median(times), 1),
-        "ratio_to_nonprivate": round(statistics.median(a / b for a, b in zip(times, reference, strict=True)), 3),
+        "ratio_to_nonprivate": round(statistics.median(ratios), 3),
+        "ratio_low": round(min(ratios), 3),
+        "ratio_high": round(max(ratios), 3),
     }
 
 

@@ -16,11 +16,12 @@ from bench.report import drawing, figures, formats
 from bench.terminal import command
 from tests.factory import record_of
 
-SPEED = """device,threads,arch,variant,width,physical_batch,views,precision,engine,img_per_s,ratio_to_nonprivate,peak_mb
-Test GPU,2,resnet9,baseline,64,64,1,float32,not-private,1000.0,1.0,200.0
-Test GPU,2,resnet9,baseline,64,64,1,float32,fast,500.0,2.0,500.0
-Test GPU,2,resnet9,scalenorm,64,64,1,float32,fast,470.0,2.1,540.0
-Test GPU,2,resnet9,baseline,64,256,1,float32,not-private,1100.0,1.0,400.0
+SPEED = """device,threads,arch,variant,width,physical_batch,views,precision,engine,img_per_s,\
+ratio_to_nonprivate,ratio_low,ratio_high,peak_mb
+Test GPU,2,resnet9,baseline,64,64,1,float32,not-private,1000.0,1.0,1.0,1.0,200.0
+Test GPU,2,resnet9,baseline,64,64,1,float32,fast,500.0,2.0,1.98,2.02,500.0
+Test GPU,2,resnet9,scalenorm,64,64,1,float32,fast,470.0,2.1,2.07,2.13,540.0
+Test GPU,2,resnet9,baseline,64,256,1,float32,not-private,1100.0,1.0,1.0,1.0,400.0
 """
 AUDIT = """engine,case,seeds,alarms,verdict,test,claimed,audited,noise,shift,epsilon,epsilon_counted,epsilon_mu_gdp,\
 epsilon_steinke,epsilon_clopper_pearson
@@ -198,6 +199,15 @@ def test_a_claim_that_came_after_the_tables_needs_them_again(folder, capsys):
     assert "results/claims.csv: claim headline-wrn40 is missing; run `python -m bench summarise`" in capsys.readouterr().err
 
 
+def test_faults_at_random_moments_are_shown_where_they_are_committed(folder, page):
+    assert "killed" not in page[1].rows
+    table = "kind,finished_before,states_left,equal\nSIGKILL,2,1,True\nSIGTERM,0,0,True\nSIGKILL,1,0,False\n"
+    (folder / "reference/kill-points.csv").write_text(table)
+    assert main(["report"]) == 0
+    rows = Page((folder / "report/report.html").read_text()).rows["killed"]
+    assert rows[1:] == [["SIGKILL", "1 of 2", "3", "1"], ["SIGTERM", "1 of 1", "0", "0"], ["all of them", "2 of 3", "3", "1"]]
+
+
 def test_the_audit_is_shown_where_it_is_committed(folder, page):
     assert "audit" not in page[1].rows
     (folder / "reference/audit.csv").write_text(AUDIT)
@@ -212,7 +222,7 @@ def test_speed_is_relative_and_by_case(page):
     rows = page[1].rows["speed"]
     assert rows[1][0].startswith("resnet9 (width 64), 64 images, float32; Test GPU, 2 threads")
     assert "ScaleNorm with the fast engine: +5.0 % time, +40 MB." in rows[1][0]
-    assert rows[3] == ["fast", "baseline", "2.00", "2.50", "500", "500"]
+    assert rows[3] == ["fast", "baseline", "2.00", "[1.98, 2.02]", "2.50", "500", "500"]
     assert "ScaleNorm" not in rows[5][0]
 
 

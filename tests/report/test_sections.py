@@ -130,14 +130,19 @@ def test_a_speed_case_says_what_its_table_has():
 def test_overhead_needs_both_variants_with_the_fast_engine():
     rows = pd.DataFrame(
         {"device": "GPU", "arch": "resnet9", "physical_batch": 64, "variant": variant, "engine": engine,
-         "ratio_to_nonprivate": ratio, "peak_mb": mb}
+         "ratio_to_nonprivate": ratio, "ratio_low": ratio - 0.04, "ratio_high": ratio + 0.04, "peak_mb": mb}
         for variant, engine, ratio, mb in [("baseline", "not-private", 1.0, 200.0), ("baseline", "fast", 2.0, 500.0),
                                            ("scalenorm", "fast", 2.1, 540.0)]
     )  # fmt: skip
     (group,) = sections.speed(rows)
-    assert group["overhead"] == {"percent": pytest.approx(5.0), "mb": 40.0}
+    assert group["overhead"] == {"percent": pytest.approx(5.0), "known": True, "mb": 40.0}
     assert [row["relative_mb"] for row in group["rows"]] == [1.0, 2.5, 2.7]
     assert sections.speed(rows[:2])[0]["overhead"] is None
+    overlapping, older = rows.assign(ratio_low=rows["ratio_low"] - 0.1), rows.drop(columns=["ratio_low", "ratio_high"])
+    for unclear, known in ((overlapping, True), (older, False)):
+        overhead = sections.speed(unclear)[0]["overhead"]
+        assert math.isnan(overhead["percent"])
+        assert (overhead["known"], overhead["mb"]) == (known, 40.0)
     assert math.isnan(sections.speed(rows[1:])[0]["rows"][0]["relative_mb"])
     assert sections.speed(pd.DataFrame()) == []
 

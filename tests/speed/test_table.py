@@ -50,6 +50,11 @@ def test_a_case_of_a_gpu_ends_in_its_time(quick, monkeypatch):
     assert clock[0] == 3 * (table.WARM_UP + 1) * 10
 
 
+def test_a_ratio_is_a_median_of_rounds_and_has_their_spread():
+    row = table._row(TINY, ("fast", "baseline"), [1.2, 3.3, 2.0], [1.0, 3.0, 1.0])
+    assert (row["ratio_to_nonprivate"], row["ratio_low"], row["ratio_high"]) == (1.2, 1.1, 2.0)
+
+
 def test_an_engine_that_fails_costs_its_row_only(quick, monkeypatch):
     def make_step(engine, *rest):
         if engine == "vmap":
