@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from bench.evidence import columns
+from bench.evidence import columns, mechanism
 from bench.evidence.stats import LEVEL
 from bench.evidence.summary import Bits, of_study
 from bench.plan import spec
@@ -130,6 +131,7 @@ def _view(study: dict, origin: str, official: set[str]) -> dict:
         "runs": len(runs),
         "prefix": f"arm-{study['name']}{suffix}-",
         "matrices": matrices(runs),
+        "shares": _shares(runs, study["recipes"]),
         "badges": badges(unique(runs["dataset"]), official, rows),
         "mixed": len(unique(runs["source_digest"])) > 1,
         "steers": steers(rows),
@@ -139,6 +141,14 @@ def _view(study: dict, origin: str, official: set[str]) -> dict:
         "differences": study["figures"].get(f"differences{suffix}"),
         "arms": _arms(rows, several_recipes=len(study["recipes"]) > 1, several_archs=len(study["plan"]["arch"]) > 1),
     }
+
+
+def _shares(runs: pd.DataFrame, recipes: dict[str, dict]) -> list[list[dict]]:
+    """What clipping and noise cost, a list a network, variant and epsilon; none in a study that takes no mechanism apart."""
+    if not any(recipe["mechanism"] != spec.RECIPE_DEFAULTS["mechanism"] for recipe in recipes.values()):
+        return []
+    rows = mechanism.shares(runs, {name: spec.mechanism(recipe) for name, recipe in recipes.items()})
+    return [list(group) for _, group in groupby(rows, key=itemgetter("arch", "variant", "epsilon"))]
 
 
 def _arms(rows: list[dict], *, several_recipes: bool, several_archs: bool) -> dict:
