@@ -18,7 +18,7 @@ from bench.report.canvas import styles
 from bench.report.dictionary import COLUMNS
 from bench.report.drawing import drawing
 from bench.report.reference import read_searches
-from bench.report.studies import gather, section
+from bench.report.studies import IDENTITY, gather, section
 from bench.report.variants import explained
 
 RESULTS = Path("results")
@@ -196,10 +196,11 @@ def _records(studies: dict[str, spec.Study], runs: pd.DataFrame) -> tuple[dict[s
     """The records that the table `runs` was made from, by run id, and the number of those that came later."""
     unique = {run.id: run for study in studies.values() for run in study.runs}
     found = {record["run"]["id"]: record for record in records.collect(list(unique.values()))[0]}
-    listed = {spec.RUN_ID.format(**row): row for row in runs.to_dict("records")}
-    for name, row in listed.items():
+    rows = runs[[*IDENTITY, "accuracy"]].to_dict("records")
+    listed = {spec.RUN_ID.format(**row): row["accuracy"] for row in rows}
+    for name, told in listed.items():
         accuracy = found[name]["result"]["accuracy"] if name in found else None
-        if name not in found or (accuracy is not None and not math.isclose(accuracy, row["accuracy"], rel_tol=1e-9)):
+        if name not in found or (accuracy is not None and not math.isclose(accuracy, told, rel_tol=1e-9)):
             raise BenchError(f"{RESULTS}/runs.csv: {name} is not what its record says; {SUMMARISE}")
     return {name: record for name, record in found.items() if name in listed}, len(found) - len(listed)
 

@@ -216,10 +216,11 @@ def _measured(here: list[dict], views: dict) -> dict[str, tuple[pd.DataFrame, Ca
 
 def _specification(study: spec.Study) -> str:
     """The resolved recipes, with the defaults of what they leave out, datasets and models of a study as YAML."""
+    networks = {f"{run.arch}/{run.variant}": run for run in study.runs}
     content = {
         "recipes": {run.recipe_name: spec.RECIPE_DEFAULTS | run.recipe for run in study.runs},
         "datasets": {run.recipe["dataset"]: run.dataset for run in study.runs},
-        "models": {f"{run.arch}/{run.variant}": run.resolved()["model"] for run in study.runs},
+        "models": {name: run.resolved()["model"] for name, run in networks.items()},
     }
     content = json.loads(json.dumps(content))  # recipes share parts, which YAML would show as aliases
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
