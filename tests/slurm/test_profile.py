@@ -1,6 +1,7 @@
 """profiles/slurm on a cluster that these tests start: a run ends in one record, whatever happens to its jobs."""
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -80,7 +81,11 @@ class Checkout:
             return {}
 
     def log(self, variant: str) -> str:
-        return (self.folder / f"results/logs/runs/digits/resnet9-w8/{variant}/epsinf/seed0.log").read_text()
+        """Empty where there is none, as for a moment when Snakemake starts a job again."""
+        try:
+            return (self.folder / f"results/logs/runs/digits/resnet9-w8/{variant}/epsinf/seed0.log").read_text()
+        except FileNotFoundError:
+            return ""
 
     def records(self) -> dict[str, dict]:
         """By variant; a run has one, and nothing else is left of it."""
@@ -108,7 +113,9 @@ class Driver:
         command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm", *arguments]
         self.path = checkout.log_of_driver
         with self.path.open("w") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, **checkout.how)
+            # what a shell starts in the background ignores Ctrl-C, and so would all that it starts
+            heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=heed, **checkout.how)
         checkout.drivers.append(self.process)
 
     def ends(self) -> str:
