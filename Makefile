@@ -28,7 +28,7 @@ INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/pi
 test: setup
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-# What takes too long for every change: many seeds, many mutations.
+# What takes too long for every change: many seeds, many mutations, whole pipelines.
 test-long: setup
 	$(BIN)/python -m pytest -n auto --dist worksteal -m long $(ARGS)
 
