@@ -17,8 +17,14 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     n = len(values)
     if n < 2:
         return math.nan, math.nan
-    half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
+    half = _quantile(n - 1) * np.std(values, ddof=1) / math.sqrt(n)
     return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
+@functools.cache
+def _quantile(freedom: int) -> float:
+    """Of Student's t, the upper end of a two-sided 95 % interval."""
+    return stats.t.ppf((1 + LEVEL) / 2, freedom)
 
 
 def paired(first: pd.Series, second: pd.Series) -> dict:

@@ -1,5 +1,6 @@
 """Figures that are drawn while the rest of the page is made: here, or of many runs in a process a core."""
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
@@ -40,5 +41,5 @@ def drawing(runs: int) -> Iterator[Draw]:
         yield lambda function, *arguments: Figure(partial(function, *arguments))
         return
     # spawned, since a process that has started torch's threads cannot be forked
-    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn"), initializer=gc.disable) as pool:
         yield lambda function, *arguments: Figure(pool.submit(function, *arguments).result)
