@@ -19,17 +19,18 @@ PLACE = ["dataset", "recipe", "arch", "epsilon"]
 
 
 def ours(summary: pd.DataFrame, studies: dict[str, Study]) -> list[dict]:
-    """The effect at every dataset, recipe, network and finite epsilon that runs keep, by the study with the most pairs.
+    """The effect at every dataset, recipe, network and epsilon that runs keep, by the study with the most pairs.
 
     Studies share runs, so that their rows about one place are not independent; of equal ones the later counts, which was
     planned when the other was known. Studies that hold optimizers or precisions against each other try no setting. Each has
-    PLACE, `alone` (no other recipe has its dataset and network), `study`, `parameters`, `pairs`, `planned` (pairs of the
-    study when all of it has finished), `difference`, `low`, `high`, `detectable` and `finding`, see `finding`.
+    PLACE, `private` (epsilon is finite), `alone` (no other recipe has its dataset and network), `study`, `parameters`,
+    `pairs`, `planned` (pairs of the study when all of it has finished), `difference`, `low`, `high`, `detectable` and
+    `finding`, see `finding`.
     """
     rows = [
         row
         for row in summary.to_dict("records")
-        if row["variant"] == VARIANT and row["against"] == AGAINST and row["epsilon"] != "inf" and row["private"]
+        if row["variant"] == VARIANT and row["against"] == AGAINST and (row["private"] or row["epsilon"] == "inf")
         if row["difference_n"] > 0 and not _compares_recipes(studies[row["study"]])
     ]
     best: dict[tuple, dict] = {}
@@ -39,7 +40,7 @@ def ours(summary: pd.DataFrame, studies: dict[str, Study]) -> list[dict]:
             best[place] = row
     recipes = Counter((dataset, arch) for dataset, _, arch in {place[:-1] for place in best})
     return [
-        {key: row[key] for key in (*PLACE, "study", "parameters", "difference", "detectable")}
+        {key: row[key] for key in (*PLACE, "private", "study", "parameters", "difference", "detectable")}
         | {"alone": recipes[row["dataset"], row["arch"]] == 1}
         | {"pairs": int(row["difference_n"]), "low": row["difference_low"], "high": row["difference_high"]}
         | {"planned": len({run.seed for run in studies[row["study"]].runs if _at(run, row)})}

@@ -4,9 +4,9 @@ from collections import Counter
 
 from bench.evidence.claims import CONTRADICTED, NOT_RESOLVED, NOT_TESTED, SUPPORTED
 from bench.report.formats import NOTHING, interval, listing, number
-from bench.report.words import count, plural
+from bench.report.words import NOT_PRIVATE, count, plural
 
-NO_PAIRS = "Nothing is known yet: no pair of runs, with and without the layer, has finished."
+NO_PAIRS = "Nothing is known yet: no pair of private runs, with and without the layer, has finished."
 VERDICTS = (SUPPORTED, CONTRADICTED, NOT_RESOLVED, NOT_TESTED)
 OURS = "this suite"  # in the source of a claim that nobody published
 ALONE = {"gain": "it helps", "loss": "it harms", "too few pairs": "too few pairs to tell one point from none"}
@@ -14,7 +14,8 @@ ALONE = {"gain": "it helps", "loss": "it harms", "too few pairs": "too few pairs
 
 def place(effect: dict) -> str:
     """'Digits, resnet9-w8, ε = 8'."""
-    return f"{_task(effect)}, ε = {effect['epsilon']}"
+    budget = f"ε = {effect['epsilon']}" if effect["private"] else NOT_PRIVATE
+    return f"{_task(effect)}, {budget}"
 
 
 def _task(effect: dict) -> str:
@@ -27,10 +28,10 @@ def sentences(effects: list[dict], claims: list[dict]) -> list[str]:
 
     `effects` are `evidence.effects.ours`, `claims` rows of the table of claims.
     """
-    if not effects:
-        return [NO_PAIRS, _published(claims)]
+    private = [effect for effect in effects if effect["private"]]
     tasks = dict.fromkeys(map(_task, effects))
-    return [_together(effects), _published(claims), *(_by_task(task, effects) for task in tasks)]
+    together = _together(private) if private else NO_PAIRS
+    return [together, _published(claims), *(_by_task(task, effects) for task in tasks)]
 
 
 def _together(effects: list[dict]) -> str:
@@ -61,7 +62,7 @@ def _finding(effect: dict) -> str:
     so_far = f"{effect['pairs']} of " if _unfinished(effect) else ""
     pairs = f"over {so_far}{count(effect['planned'] if so_far else effect['pairs'], 'pair', 'pairs')}"
     points = f"{number(effect['difference'], sign=True)} points {interval(effect, sign=True)} {pairs}"
-    head = f"at ε = {effect['epsilon']}"
+    head = f"at ε = {effect['epsilon']}" if effect["private"] else "without privacy"
     if effect["finding"] in ALONE:
         return f"{head} {ALONE[effect['finding']]}{' so far' if so_far and effect['low'] > 0 else ''}, {points}"
     high = number(effect["high"], sign=True)

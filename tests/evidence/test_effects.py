@@ -32,7 +32,11 @@ def test_finding(low, high, detectable, finding):
 
 def test_a_place_is_told_once_by_the_study_with_the_most_pairs():
     rows = [ROW, ROW | {"study": "b", "difference_n": 30}, ROW | {"study": "c", "epsilon": "1"}]
-    rows += [ROW | {"variant": "on-skip"}, ROW | {"epsilon": "inf"}, ROW | {"private": False, "recipe": "clip-only"}]
+    rows += [
+        ROW | {"variant": "on-skip"},
+        ROW | {"study": "d", "epsilon": "inf", "private": False},
+        ROW | {"private": False, "recipe": "clip-only"},
+    ]
     rows += [ROW | {"difference_n": 0, "recipe": "pocket"}]
     # a search for a learning rate, one of its rates in a study of its own, and another recipe
     rows += [ROW | {"study": "search", "difference_n": 40, "recipe": name} for name in ("digits", "digits-lr")]
@@ -46,15 +50,21 @@ def test_a_place_is_told_once_by_the_study_with_the_most_pairs():
         ]
         return SimpleNamespace(runs=[SimpleNamespace(**fact) for fact in facts])
 
-    studies = {"a": study(8), "b": study(32), "c": study(8, 1.0)}
+    studies = {"a": study(8), "b": study(32), "c": study(8, 1.0), "d": study(12, math.inf)}
     studies |= {"search": study(40, names=recipes), "rate": study(16, names=["digits-lr"])}
     found = effects.ours(pd.DataFrame(rows), studies)
     told = [(row["study"], row["recipe"], row["epsilon"], row["pairs"], row["planned"]) for row in found]
-    assert told == [("b", "digits", "8", 30, 32), ("c", "digits", "1", 8, 8), ("rate", "digits-lr", "8", 3, 16)]
+    assert told == [
+        ("b", "digits", "8", 30, 32),
+        ("c", "digits", "1", 8, 8),
+        ("d", "digits", "inf", 8, 12),
+        ("rate", "digits-lr", "8", 3, 16),
+    ]
+    assert [row["private"] for row in found] == [True, True, False, True]
     assert not any(row["alone"] for row in found)
     del studies["rate"]
     alone = effects.ours(pd.DataFrame(rows).query("study != 'rate'"), studies)
-    assert [row["alone"] for row in alone] == [True, True]
+    assert [row["alone"] for row in alone] == [True, True, True]
     assert found[0]["finding"] == "gain"
 
 

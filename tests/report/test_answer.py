@@ -7,7 +7,7 @@ from bench.report.formats import MINUS, NOTHING
 
 EFFECT = {"dataset": "Digits (scikit-learn, 16 x 16)", "recipe": "digits", "arch": "resnet9-w8", "epsilon": "1"}
 EFFECT |= {"study": "pairs", "difference": 2.27, "low": 1.22, "high": 3.32, "pairs": 30, "planned": 30, "detectable": 1.5}
-EFFECT |= {"finding": "gain", "alone": True, "parameters": 38322}
+EFFECT |= {"finding": "gain", "alone": True, "private": True, "parameters": 38322}
 CLAIMS = [{"verdict": "not tested", "source": "Klause et al."}, {"verdict": "supported", "source": "quick of this suite"}]
 
 
@@ -31,6 +31,23 @@ def test_the_answer_says_together_published_and_by_task():
 )
 def test_every_finding_has_its_words(finding, text):
     assert text in answer.sentences([EFFECT | {"finding": finding}], CLAIMS)[2]
+
+
+def test_what_the_layer_does_without_privacy_stands_beside_and_counts_for_nothing():
+    plain = EFFECT | {
+        "epsilon": "inf",
+        "private": False,
+        "difference": 1.6,
+        "low": 0.8,
+        "high": 2.4,
+        "pairs": 12,
+        "planned": 12,
+    }
+    together, _, digits = answer.sentences([EFFECT, plain], CLAIMS)
+    assert together == "ScaleNorm helps in 1 of 1 setting that was tried here, harms in none."
+    assert digits.endswith("over 30 pairs; without privacy it helps, +1.60 points [+0.80, +2.40] over 12 pairs.")
+    assert answer.sentences([plain], CLAIMS)[0] == answer.NO_PAIRS
+    assert answer.rows([plain], [])[0]["where"] == "Digits, resnet9-w8, not private"
 
 
 def test_a_study_that_has_not_finished_decides_nothing():
