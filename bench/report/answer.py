@@ -9,7 +9,12 @@ from bench.report.words import NOT_PRIVATE, count, plural
 NO_PAIRS = "Nothing is known yet: no pair of private runs, with and without the layer, has finished."
 VERDICTS = (SUPPORTED, CONTRADICTED, NOT_RESOLVED, NOT_TESTED)
 OURS = "this suite"  # in the source of a claim that nobody published
-ALONE = {"gain": "it helps", "loss": "it harms", "too few pairs": "too few pairs to tell one point from none"}
+ALONE = {
+    "gain": "it helps",
+    "loss": "it harms",
+    "no gain of one point": "a gain of one point is excluded and none is shown",
+    "too few pairs": "too few pairs to tell one point from none",
+}
 
 
 def place(effect: dict) -> str:
@@ -65,11 +70,7 @@ def _finding(effect: dict) -> str:
     head = f"at ε = {effect['epsilon']}" if effect["private"] else "without privacy"
     if effect["finding"] in ALONE:
         return f"{head} {ALONE[effect['finding']]}{' so far' if so_far and effect['low'] > 0 else ''}, {points}"
-    high = number(effect["high"], sign=True)
-    told = (
-        "a gain of one point is excluded and none is shown" if effect["finding"] == "no gain of one point" else "not resolved"
-    )
-    return f"{head} {told}, {points}: a gain above {high} is excluded"
+    return f"{head} not resolved, {points}: a gain above {number(effect['high'], sign=True)} is excluded"
 
 
 def _unfinished(effect: dict) -> bool:
