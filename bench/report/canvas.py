@@ -40,8 +40,8 @@ RC = {
     "axes.axisbelow": True,
     "grid.linewidth": 0.6,
     "grid.alpha": 0.15,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
+    **dict.fromkeys(["xtick.bottom", "ytick.left"], False),  # every figure has a grid
+    **dict.fromkeys(["xtick.major.size", "ytick.major.size"], 0),
     "legend.frameon": False,
     **dict.fromkeys([f"{part}.color" for part in ("text", "xtick", "ytick", "grid")], INK),
     **dict.fromkeys(["axes.labelcolor", "axes.edgecolor"], INK),
@@ -127,7 +127,6 @@ def name_rows(axis: Axes, variants: list[str]) -> None:
     """Variants from top to bottom instead of a numbered axis."""
     axis.set_yticks(range(len(variants)), map(wrapped, variants))
     axis.set_ylim(len(variants) - 0.5, -0.6)
-    axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     axis.grid()
 
