@@ -8,9 +8,8 @@ import math
 from collections import Counter
 
 import pandas as pd
-from scipy import stats
 
-from bench.evidence.stats import LEVEL
+from bench.evidence.stats import t_quantile
 from bench.evidence.summary import POINT
 from bench.plan.spec import Run, Study, epsilon_text
 
@@ -100,5 +99,5 @@ def _welch(difference: float, first: dict, second: dict) -> tuple[float, float]:
         return math.nan, math.nan
     parts = [sd**2 / n for sd, n in known]
     freedom = sum(parts) ** 2 / sum(part**2 / (n - 1) for part, (_, n) in zip(parts, known, strict=True))
-    half = stats.t.ppf((1 + LEVEL) / 2, freedom) * math.sqrt(sum(parts))
+    half = t_quantile(freedom) * math.sqrt(sum(parts))
     return difference - half, difference + half

@@ -4,9 +4,8 @@ import math
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
 
-from bench.evidence.stats import LEVEL
+from bench.evidence.stats import t_quantile
 
 SETS = 200_000  # of pairs, looked at one by one; beyond that only those at the two ends of the order
 
@@ -40,7 +39,7 @@ def removal(values: np.ndarray, low: float, high: float) -> tuple[int | None, bo
 def _places(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """1 where the interval of each row of `values` (sets, n) lies within the range, -1 outside, 0 neither."""
     n = values.shape[1]
-    mean, half = values.mean(1), stats.t.ppf((1 + LEVEL) / 2, n - 1) * values.std(1, ddof=1) / math.sqrt(n)
+    mean, half = values.mean(1), t_quantile(n - 1) * values.std(1, ddof=1) / math.sqrt(n)
     inside = (low < mean - half) & (mean + half < high)
     outside = (mean + half < low) | (mean - half > high)
     return inside.astype(int) - outside.astype(int)

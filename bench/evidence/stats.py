@@ -17,13 +17,13 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     n = len(values)
     if n < 2:
         return math.nan, math.nan
-    half = _quantile(n - 1) * np.std(values, ddof=1) / math.sqrt(n)
+    half = t_quantile(n - 1) * np.std(values, ddof=1) / math.sqrt(n)
     return float(np.mean(values) - half), float(np.mean(values) + half)
 
 
 @functools.cache
-def _quantile(freedom: int) -> float:
-    """Of Student's t, the upper end of a two-sided 95 % interval."""
+def t_quantile(freedom: float) -> float:
+    """What a 95 % interval reaches to either side, in standard errors, at so many degrees of freedom of Student's t."""
     return stats.t.ppf((1 + LEVEL) / 2, freedom)
 
 

@@ -11,10 +11,9 @@ several times, covered 97 to 100 %, and intervals over seeds alone down to 81 % 
 import math
 
 import numpy as np
-from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from bench.evidence.stats import LEVEL
+from bench.evidence.stats import t_quantile
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -36,7 +35,7 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     if not total:
         return float(mean), float(mean)
     freedom = total**2 / sum(square**2 / degrees for square, degrees in squares)
-    half = stats.t.ppf((1 + LEVEL) / 2, max(freedom, 1.0)) * math.sqrt(total / (seeds * images))
+    half = t_quantile(max(freedom, 1.0)) * math.sqrt(total / (seeds * images))
     return float(mean - half), float(mean + half)
 
 

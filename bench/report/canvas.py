@@ -40,7 +40,7 @@ RC = {
     "axes.axisbelow": True,
     "grid.linewidth": 0.6,
     "grid.alpha": 0.15,
-    **dict.fromkeys(["xtick.bottom", "ytick.left"], False),  # every figure has a grid
+    **dict.fromkeys(["xtick.bottom", "ytick.left"], False),  # every figure has a grid, whose lines say it
     **dict.fromkeys(["xtick.major.size", "ytick.major.size"], 0),
     "legend.frameon": False,
     **dict.fromkeys([f"{part}.color" for part in ("text", "xtick", "ytick", "grid")], INK),
