@@ -64,13 +64,15 @@ def _by_task(task: str, effects: list[dict]) -> str:
 
 
 def _finding(effect: dict) -> str:
-    so_far = f"{effect['pairs']} of " if _unfinished(effect) else ""
-    pairs = f"over {so_far}{count(effect['planned'] if so_far else effect['pairs'], 'pair', 'pairs')}"
+    unfinished = _unfinished(effect)
+    of = f"{effect['pairs']} of " if unfinished else ""
+    pairs = f"over {of}{count(effect['planned'] if unfinished else effect['pairs'], 'pair', 'pairs')}"
+    so_far = " so far" if unfinished and effect["finding"] != "too few pairs" else ""
     points = f"{number(effect['difference'], sign=True)} points {interval(effect, sign=True)} {pairs}"
     head = f"at ε = {effect['epsilon']}" if effect["private"] else "without privacy"
     if effect["finding"] in ALONE:
-        return f"{head} {ALONE[effect['finding']]}{' so far' if so_far and effect['low'] > 0 else ''}, {points}"
-    return f"{head} not resolved, {points}: a gain above {number(effect['high'], sign=True)} is excluded"
+        return f"{head} {ALONE[effect['finding']]}{so_far}, {points}"
+    return f"{head} not resolved{so_far}, {points}: a gain above {number(effect['high'], sign=True)} is excluded"
 
 
 def _unfinished(effect: dict) -> bool:

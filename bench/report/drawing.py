@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property, partial
 
 MANY = 1500  # runs whose figures take longer to draw than processes to start
+MOST = 8  # processes: each takes seconds of processor time and 150 MB before it draws anything
 
 
 class Figure:
@@ -36,10 +37,17 @@ Draw = Callable[..., Figure]
 @contextmanager
 def drawing(runs: int) -> Iterator[Draw]:
     """`draw(function, *arguments)` of a page about so many runs."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if cores == 1 or runs <= MANY:
+    processes = min(_cores(), MOST)
+    if processes == 1 or runs <= MANY:
         yield lambda function, *arguments: Figure(partial(function, *arguments))
         return
     # spawned, since a process that has started torch's threads cannot be forked
-    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn"), initializer=gc.disable) as pool:
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"), initializer=gc.disable) as pool:
         yield lambda function, *arguments: Figure(pool.submit(function, *arguments).result)
+
+
+def _cores() -> int:
+    """Those of this process, or what its job was given of them: Snakemake tells a job in the variable that OpenMP reads."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(given)) if given.isdecimal() and int(given) else cores

@@ -58,6 +58,13 @@ def test_a_study_that_has_not_finished_decides_nothing():
     assert "at ε = 1 it helps so far, +2.27 points [+1.22, +3.32] over 30 of 32 pairs; at ε = 8 it helps, +2.27" in digits
 
 
+@pytest.mark.parametrize(
+    ("finding", "so_far"), [("loss", 1), ("no gain of one point", 1), ("not resolved", 1), ("too few pairs", 0)]
+)
+def test_what_half_a_study_finds_is_found_so_far(finding, so_far):
+    assert answer.sentences([EFFECT | {"finding": finding, "planned": 32}], CLAIMS)[2].count("so far") == so_far
+
+
 def test_recipes_of_one_task_and_network_are_told_apart():
     effects = [EFFECT | {"alone": False}, EFFECT | {"alone": False, "recipe": "long"}]
     found = answer.sentences(effects, CLAIMS)[2:]

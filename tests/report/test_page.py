@@ -1,5 +1,6 @@
 """The page as a reader gets it, from records made up for studies of several recipes, one of them not private."""
 
+import contextlib
 import math
 import os
 from html.parser import HTMLParser
@@ -102,9 +103,26 @@ def page(folder):
 def test_the_page_is_the_same_where_figures_are_drawn_in_other_processes(folder, page, monkeypatch):
     monkeypatch.setattr(drawing, "MANY", 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(figures, "grid", None)  # nothing of a study can be drawn here; the others import their own
     assert main(["report"]) == 0
     assert " ".join((folder / "report/report.html").read_text().split()) == page[0]
+
+
+def test_a_page_starts_no_more_processes_than_its_job_has_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(128)), raising=False)
+    started = []
+
+    def pool(processes, **_):
+        started.append(processes)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(drawing, "ProcessPoolExecutor", pool)
+    for given in ("1", "2", "64", "0", ""):  # what Snakemake says for `threads`; of the last two nobody knows what they mean
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+        with drawing.drawing(5000):
+            pass
+    assert started == [2, 8, 8, 8]
 
 
 def test_the_page_says_of_every_arm_its_recipe_and_whether_it_is_private(folder, page):

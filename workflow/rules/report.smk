@@ -55,6 +55,7 @@ rule report:
     retries: 0
     conda:
         "../envs/report.yaml"
+    threads: 8
     shell:
         "python -m bench report --out {output.page} 2> {log}"
 
@@ -73,6 +74,7 @@ for name in STUDIES:
         localrule: True
         conda:
             "../envs/report.yaml"
+        threads: 8
         shell:
             "(python -m bench summarise && python -m bench report) 2> {log}"
 
@@ -83,5 +85,6 @@ rule partial:
     retries: 0
     conda:
         "../envs/report.yaml"
+    threads: 8
     shell:
         "(python -m bench summarise && python -m bench report) 2> {log}"
