@@ -29,14 +29,14 @@ def _task(effect: dict) -> str:
 
 
 def sentences(effects: list[dict], claims: list[dict]) -> list[str]:
-    """The answer: what the settings that were tried say together, what became of the published claims, each task by itself.
+    """The answer: what the settings that were tried say together, what became of the claims, each task by itself.
 
     `effects` are `evidence.effects.ours`, `claims` rows of the table of claims.
     """
     private = [effect for effect in effects if effect["private"]]
     tasks = dict.fromkeys(map(_task, effects))
     together = _together(private) if private else NO_PAIRS
-    return [together, _published(claims), *(_by_task(task, effects) for task in tasks)]
+    return [together, _verdicts(claims), *(_by_task(task, effects) for task in tasks)]
 
 
 def _together(effects: list[dict]) -> str:
@@ -50,11 +50,24 @@ def _together(effects: list[dict]) -> str:
     return f"{told}; {rest} {plural(rest, 'is', 'are')} open{unfinished}." if rest else f"{told}."
 
 
-def _published(claims: list[dict]) -> str:
-    """'Of 4 published claims 4 are not tested.'"""
-    found = Counter(claim["verdict"] for claim in claims if OURS not in claim["source"])
-    told = [f"{found[word]} {plural(found[word], 'is', 'are')} {word}" for word in VERDICTS if found[word]]
-    return f"Of {count(sum(found.values()), 'published claim', 'published claims')} {listing(told)}." if told else ""
+def _verdicts(claims: list[dict]) -> str:
+    """'Of 4 published claims 4 are not tested. Of 2 claims of this suite's own 2 are supported.', and those contradicted."""
+    ours = [claim for claim in claims if OURS in claim["source"]]
+    theirs = [claim for claim in claims if OURS not in claim["source"]]
+    told = [f"Of {count(len(theirs), 'published claim', 'published claims')} {_counted(theirs)}."] if theirs else []
+    told += [f"Of {count(len(ours), 'claim', 'claims')} of this suite's own {_counted(ours)}."] if ours else []
+    return " ".join(told + [_contradicted(claim) for claim in claims if claim["verdict"] == CONTRADICTED])
+
+
+def _counted(claims: list[dict]) -> str:
+    found = Counter(claim["verdict"] for claim in claims)
+    return listing([f"{found[word]} {plural(found[word], 'is', 'are')} {word}" for word in VERDICTS if found[word]])
+
+
+def _contradicted(claim: dict) -> str:
+    points = f"{number(claim['difference'], sign=True)} points {interval(claim, 'difference_', sign=True)}"
+    pairs = count(int(claim["difference_n"]), "pair", "pairs")
+    return f"Contradicted on {claim['dataset']} by {points} over {pairs}: {claim['statement']}"
 
 
 def _by_task(task: str, effects: list[dict]) -> str:

@@ -17,7 +17,7 @@ def test_the_answer_says_together_published_and_by_task():
     few |= {"pairs": 1, "planned": 1}
     together, published, digits = answer.sentences([EFFECT, low, few], CLAIMS)
     assert together == "ScaleNorm helps in 1 of 3 settings that were tried here, harms in none; 2 are open."
-    assert published == "Of 1 published claim 1 is not tested."
+    assert published == "Of 1 published claim 1 is not tested. Of 1 claim of this suite's own 1 is supported."
     assert digits == (
         "Digits, resnet9-w8 (38,322 parameters): at ε = 1 it helps, +2.27 points [+1.22, +3.32] over 30 pairs; at ε = 3 too "
         f"few pairs to tell one point from none, +0.83 points [{MINUS}0.85, +2.51] over 1 pair; at ε = 8 not resolved, +0.44 "
@@ -31,6 +31,21 @@ def test_the_answer_says_together_published_and_by_task():
 )
 def test_every_finding_has_its_words(finding, text):
     assert text in answer.sentences([EFFECT | {"finding": finding}], CLAIMS)[2]
+
+
+def test_a_claim_that_is_contradicted_is_named():
+    wrong = {
+        "verdict": "contradicted",
+        "source": "Klause et al.",
+        "statement": "The sum is the place.",
+        "dataset": "CIFAR-10",
+    }
+    wrong |= {"difference": -0.35, "difference_low": -0.61, "difference_high": -0.09, "difference_n": 32}
+    assert answer.sentences([EFFECT], [*CLAIMS, wrong])[1] == (
+        "Of 2 published claims 1 is contradicted and 1 is not tested. Of 1 claim of this suite's own 1 is supported. "
+        f"Contradicted on CIFAR-10 by {MINUS}0.35 points "
+        f"[{MINUS}0.61, {MINUS}0.09] over 32 pairs: The sum is the place."
+    )
 
 
 def test_what_the_layer_does_without_privacy_stands_beside_and_counts_for_nothing():
