@@ -67,7 +67,7 @@ def _counted(claims: list[dict]) -> str:
 def _contradicted(claim: dict) -> str:
     points = f"{number(claim['difference'], sign=True)} points {interval(claim, 'difference_', sign=True)}"
     pairs = count(int(claim["difference_n"]), "pair", "pairs")
-    return f"Contradicted on {claim['dataset']} by {points} over {pairs}: {claim['statement']}"
+    return f"Contradicted on {claim['dataset']}, {points} over {pairs}: {claim['statement']}"
 
 
 def _by_task(task: str, effects: list[dict]) -> str:

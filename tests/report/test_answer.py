@@ -43,8 +43,7 @@ def test_a_claim_that_is_contradicted_is_named():
     wrong |= {"difference": -0.35, "difference_low": -0.61, "difference_high": -0.09, "difference_n": 32}
     assert answer.sentences([EFFECT], [*CLAIMS, wrong])[1] == (
         "Of 2 published claims 1 is contradicted and 1 is not tested. Of 1 claim of this suite's own 1 is supported. "
-        f"Contradicted on CIFAR-10 by {MINUS}0.35 points "
-        f"[{MINUS}0.61, {MINUS}0.09] over 32 pairs: The sum is the place."
+        f"Contradicted on CIFAR-10, {MINUS}0.35 points [{MINUS}0.61, {MINUS}0.09] over 32 pairs: The sum is the place."
     )
 
 

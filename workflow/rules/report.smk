@@ -55,7 +55,7 @@ rule report:
     retries: 0
     conda:
         "../envs/report.yaml"
-    threads: 8
+    threads: 8  # bench/report/drawing.py starts no more processes
     shell:
         "python -m bench report --out {output.page} 2> {log}"
 
