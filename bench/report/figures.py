@@ -137,10 +137,10 @@ def forest(rows: list[dict], prefix: str) -> str:
             if not ours:
                 look = {"color": INK, "lw": 0.8, "marker": "D", "ms": 4.5, "mfc": "none"}
             told = value(f"{row['where']}: {number(row['difference'], sign=True)} points{_bounds(row, sign=True)}")
+            axis.plot([0, 0], [place - 0.2, place + 0.35], color=INK, lw=0.8)  # the zero, not through the names
             axis.plot([row["low"], row["difference"], row["high"]], [place] * 3, markevery=[1], **look, **told)
             name = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8.5}
             axis.annotate(row["where"], (0, place - 0.42), fontweight="bold" if ours else "normal", **name)
-        axis.axvline(0, color=INK, lw=0.8)
         axis.set_ylim(len(rows) - 0.5, -0.8)
         axis.set_yticks([])
         axis.spines["left"].set_visible(False)
