@@ -3,7 +3,7 @@
 from collections import Counter
 
 from bench.evidence.claims import CONTRADICTED, NOT_RESOLVED, NOT_TESTED, SUPPORTED
-from bench.report.formats import NOTHING, interval, listing, number
+from bench.report.formats import NOTHING, bounds, listing, number
 from bench.report.words import NOT_PRIVATE, count, plural
 
 NO_PAIRS = "Nothing is known yet: no pair of private runs, with and without the layer, has finished."
@@ -65,7 +65,7 @@ def _counted(claims: list[dict]) -> str:
 
 
 def _contradicted(claim: dict) -> str:
-    points = f"{number(claim['difference'], sign=True)} points {interval(claim, 'difference_', sign=True)}"
+    points = f"{number(claim['difference'], sign=True)} points{bounds(claim, 'difference_', sign=True)}"
     pairs = count(int(claim["difference_n"]), "pair", "pairs")
     return f"Contradicted on {claim['dataset']}, {points} over {pairs}: {claim['statement']}"
 
@@ -81,7 +81,7 @@ def _finding(effect: dict) -> str:
     of = f"{effect['pairs']} of " if unfinished else ""
     pairs = f"over {of}{count(effect['planned'] if unfinished else effect['pairs'], 'pair', 'pairs')}"
     so_far = " so far" if unfinished and effect["finding"] != "too few pairs" else ""
-    points = f"{number(effect['difference'], sign=True)} points {interval(effect, sign=True)} {pairs}"
+    points = f"{number(effect['difference'], sign=True)} points{bounds(effect, sign=True)} {pairs}"
     head = f"at ε = {effect['epsilon']}" if effect["private"] else "without privacy"
     if effect["finding"] in ALONE:
         return f"{head} {ALONE[effect['finding']]}{so_far}, {points}"

@@ -24,7 +24,7 @@ from bench.report.canvas import (
     svg,
     value,
 )
-from bench.report.formats import interval, number
+from bench.report.formats import bounds, number
 from bench.report.words import epsilon
 
 SITES = {"skip": "<", "branch": ">", "sum": "o"}
@@ -136,7 +136,7 @@ def forest(rows: list[dict], prefix: str) -> str:
             look = {"color": COLOURS[0], "lw": 1.8, "marker": "o", "ms": 6}
             if not ours:
                 look = {"color": INK, "lw": 0.8, "marker": "D", "ms": 4.5, "mfc": "none"}
-            told = value(f"{row['where']}: {number(row['difference'], sign=True)} points{_bounds(row, sign=True)}")
+            told = value(f"{row['where']}: {number(row['difference'], sign=True)} points{bounds(row, sign=True)}")
             axis.plot([0, 0], [place - 0.2, place + 0.35], color=INK, lw=0.8)  # the zero, not through the names
             axis.plot([row["low"], row["difference"], row["high"]], [place] * 3, markevery=[1], **look, **told)
             name = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 8.5}
@@ -158,7 +158,7 @@ def _strips(seeds: pd.DataFrame, means: pd.DataFrame, looks: dict, prefix: str, 
             here = means.merge(rows[PANEL].drop_duplicates(), on=PANEL).set_index("variant")
             for variant, group in rows.groupby("variant", sort=False):
                 place, look, mean = variants.index(variant), looks[variant], here.loc[variant]
-                found = f"{number(mean['mean'], sign=zero)}{_bounds(mean, sign=zero)}"
+                found = f"{number(mean['mean'], sign=zero)}{bounds(mean, sign=zero)}"
                 told = f"{variant}, ε = {epsilon(mean['epsilon'])}: {found}"
                 ends, marks = [mean["low"], mean["mean"], mean["high"]], {"marker": look.marker, "ms": 6, "markevery": [1]}
                 axis.plot(ends, [place - 0.2] * 3, color=look.colour, lw=1.6, **marks, **value(told))
@@ -170,8 +170,3 @@ def _strips(seeds: pd.DataFrame, means: pd.DataFrame, looks: dict, prefix: str, 
             name_rows(axis, variants)
         figure.supxlabel(label, fontsize=9)
         return svg(figure, prefix, title)
-
-
-def _bounds(row: dict, *, sign: bool) -> str:
-    """With a space before it; empty for a single value, which has none."""
-    return f" {interval(row, sign=sign)}" if row["low"] == row["low"] else ""

@@ -21,6 +21,11 @@ def interval(row: dict, prefix: str = "", sign: bool = False) -> str:
     return NOTHING if pd.isna(low) else f"[{number(low, sign=sign)}, {number(high, sign=sign)}]"
 
 
+def bounds(row: dict, prefix: str = "", sign: bool = False) -> str:
+    """The interval behind a value, with a space before it; empty where there is none, of a single run, say."""
+    return "" if pd.isna(row[f"{prefix}low"]) else f" {interval(row, prefix, sign)}"
+
+
 def significant(value: float | str | None, digits: int = 3) -> str:
     """'2.67', '3.00', '12,346', '1e-5' with one digit; infinity is a sign."""
     if pd.isna(value):

@@ -79,6 +79,12 @@ def test_what_half_a_study_finds_is_found_so_far(finding, so_far):
     assert answer.sentences([EFFECT | {"finding": finding, "planned": 32}], CLAIMS)[2].count("so far") == so_far
 
 
+def test_a_single_pair_has_no_interval():
+    single = EFFECT | {"low": math.nan, "high": math.nan, "pairs": 1, "planned": 8, "finding": "too few pairs"}
+    told = "at ε = 1 too few pairs to tell one point from none, +2.27 points over 1 of 8 pairs."
+    assert answer.sentences([single], CLAIMS)[2].endswith(told)
+
+
 def test_recipes_of_one_task_and_network_are_told_apart():
     effects = [EFFECT | {"alone": False}, EFFECT | {"alone": False, "recipe": "long"}]
     found = answer.sentences(effects, CLAIMS)[2:]
