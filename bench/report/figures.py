@@ -93,6 +93,32 @@ def curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
         return svg(figure, prefix, "Test accuracy in percent over training steps: thin lines seeds, thick lines means.")
 
 
+def difference_curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
+    """Differences to the baseline over steps, as `over_steps.differences` gives them: means, and their intervals as bands."""
+    variants = list(points["variant"].unique())
+    with matplotlib.rc_context(RC):
+        figure, panels = grid(points, height=1.9, sharex=True, sharey=True)
+        numbers = []
+        for rows, axis in panels:
+            ends = {}
+            for variant, lines in rows.groupby("variant", sort=False):
+                look, line = looks[variant], lines.sort_values("step")
+                axis.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.15, lw=0)
+                last = line.iloc[-1].to_dict()
+                said = f"{number(last['difference'], sign=True)} points{bounds(last, sign=True)}"
+                told = value(f"{variant}: {said} at step {last['step']}")
+                axis.plot(line["step"], line["difference"], color=look.colour, lw=1.6, ls=look.dash, **told)
+                ends[str(variants.index(variant) + 1)] = last["step"], last["difference"]
+            axis.axhline(0, color=INK, lw=0.8)
+            numbers.append((axis, ends))
+            axis.grid()
+        number_ends(numbers)
+        figure.supxlabel("steps", fontsize=9)
+        figure.supylabel("difference to baseline, points", fontsize=9)
+        numbered(figure, {variant: looks[variant] for variant in variants})
+        return svg(figure, prefix, "Difference to the baseline in points over training steps: means over pairs, intervals.")
+
+
 def scale_mixing(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
     """Standard deviation at the sites from rows (recipe, arch, variant, epsilon, seed, private, block, skip, branch, sum).
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench import ROOT, BenchError
-from bench.evidence import records, tables
+from bench.evidence import over_steps, records, tables
 from bench.plan import config as configuration
 from bench.plan import resolve, spec
 
@@ -158,6 +158,7 @@ def derived(config: Path, root: Path = ROOT, *, page: bool = True) -> tuple[dict
             files[Path("report/reference.html")] = text
     speed = root / SPEED
     quoted = made | {"speed": tables.read(speed, "restore it with `git checkout`") if speed.exists() else pd.DataFrame()}
+    quoted["evaluations"] = over_steps.evaluations([record for name, record in by_id.items() if name not in outside])
     quoted["searches"] = read_searches(root / FOLDER)
     before = root / VERSION_1
     quoted["version 1"] = (  # whose tables did not say yet what is private; these runs are

@@ -6,6 +6,7 @@
 <!-- reference: speed -->          the speed table
 <!-- reference: search NAME -->    a row a run of the search that chose a recipe's values, best first
 <!-- reference: pairing STUDY -->  what pairing by seed buys in a study, beside the same arms of results version 1
+<!-- reference: curves STUDY -->   the paired difference to the baseline over steps, a row an arm
 <!-- end -->                       closes each of them; what stands between is made anew
 """
 
@@ -15,13 +16,13 @@ from collections.abc import Iterable
 import pandas as pd
 
 from bench import BenchError
-from bench.evidence import effects, mechanism, stats
+from bench.evidence import effects, mechanism, over_steps, stats
 from bench.evidence import summary as arms
 from bench.plan.claims import range_text
 from bench.plan.config import did_you_mean
 from bench.plan.spec import Study
 from bench.plan.spec import mechanism as parts_of
-from bench.report import answer
+from bench.report import answer, values
 from bench.report.formats import NOTHING, interval, number, significant
 from bench.report.words import epsilon, nominal
 
@@ -30,7 +31,7 @@ NONE = "No reference results yet."
 
 
 def fill(text: str, tables: dict[str, pd.DataFrame], studies: dict[str, Study], place: str) -> str:
-    """`text` with every snippet made anew from `studies` and `tables`: summary, claims, runs, not_run, speed; searches.
+    """`text` with every snippet made anew from `studies` and `tables`: those that `reference.derived` gives.
 
     BenchError names `place`, the line and the mark that is unknown, or is not followed by its end.
     """
@@ -52,7 +53,7 @@ def fill(text: str, tables: dict[str, pd.DataFrame], studies: dict[str, Study], 
 
 def _snippet(name: str, where: str, tables: dict, studies: dict[str, Study]) -> str:
     kind, _, study = name.partition(" ")
-    if kind in ("summary", "pairing", "mechanism", "rates") and study not in studies:
+    if kind in ("summary", "pairing", "mechanism", "rates", "curves") and study not in studies:
         raise BenchError(f"{where}: unknown study {study!r}{did_you_mean(study, studies)}")
     if kind == "summary":
         return _summary(tables["summary"][tables["summary"]["study"] == study])
@@ -70,6 +71,10 @@ def _snippet(name: str, where: str, tables: dict, studies: dict[str, Study]) -> 
             return NONE
         recipes = {run.recipe_name: run.recipe for run in planned}
         return _mechanism(runs, recipes) if kind == "mechanism" else _rates(runs, recipes)
+    if kind == "curves":
+        planned = pd.DataFrame([run.identity for run in studies[study].runs])
+        points = tables["evaluations"]
+        return _curves(over_steps.differences(planned.merge(points) if len(points) else points))
     if name == "studies":
         return _studies(studies.values(), tables["not_run"])
     if name == "answer":
@@ -80,7 +85,8 @@ def _snippet(name: str, where: str, tables: dict, studies: dict[str, Study]) -> 
     if name == "speed":
         return _speed(tables["speed"])
     raise BenchError(
-        f"{where}: expected summary, pairing, mechanism or rates STUDY, answer, studies, verdicts, speed or search NAME"
+        f"{where}: expected summary, pairing, mechanism, rates or curves STUDY, answer, "
+        "studies, verdicts, speed or search NAME"
     )
 
 
@@ -188,6 +194,15 @@ def _mechanism(runs: pd.DataFrame, recipes: dict[str, dict]) -> str:
         for row in rows
     ]
     return _table(["variant", "lost to", ">seeds", ">points", ">95 % interval"], lines) if rows else NONE
+
+
+def _curves(points: pd.DataFrame) -> str:
+    if points.empty:
+        return NONE
+    table = values.difference_curves(points)
+    head = [f"{'>' if side == 'n' else ''}{name[0].lower()}{name[1:]}" for name, side in table["columns"]]
+    told = "Differences to the baseline in points, with 95 % intervals, each for its own step."
+    return f"{_table(head, table['rows'])}\n\n{told}"
 
 
 def _rates(runs: pd.DataFrame, recipes: dict[str, dict]) -> str:

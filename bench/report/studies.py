@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from bench.evidence import columns, mechanism
+from bench.evidence import columns, mechanism, over_steps
 from bench.evidence.stats import LEVEL
 from bench.evidence.summary import Bits, of_study
 from bench.plan import spec
@@ -184,7 +184,7 @@ def _by_epsilon(summary: pd.DataFrame) -> list[dict]:
 
 
 def _figures(study: str, views: dict, measured: dict, looks: dict, draw: Draw) -> dict[str, Figure]:
-    """The figures of a study by name: two of every view, and from the records curves, clipping and scale mixing."""
+    """The figures of a study by name: two of every view, and from the records what runs measured."""
     found = {}
     for origin, view in views.items():
         if (view["runs"]["status"] == "completed").any():
@@ -201,13 +201,15 @@ def _measured(here: list[dict], views: dict) -> dict[str, tuple[pd.DataFrame, Ca
     """(rows, what draws them, what makes them a table) by name, of what completed runs measured while they trained."""
     done = [record for record in here if record["status"] == "completed"]
     arms = [columns.row(record, (*IDENTITY, "private")) for record in done]
-    curves, clipping, mixing = (
+    clipping, mixing = (
         pd.DataFrame([keys | point for keys, record in zip(arms, done, strict=True) for point in of(record)])
-        for of in (itemgetter("curve"), dynamics.clipping_points, itemgetter("scale_mixing"))
+        for of in (dynamics.clipping_points, itemgetter("scale_mixing"))
     )
+    curves = over_steps.evaluations(done)
     ratios = dynamics.ratios(mixing, views["here"]["summary"]) if len(mixing) else mixing
     return {
         "curves": (curves, figures.curves, values.curves),
+        "difference-curves": (over_steps.differences(curves), figures.difference_curves, values.difference_curves),
         "clipping": (clipping, dynamics.clipping, values.clipping),
         "mixing": (mixing, figures.scale_mixing, values.mixing),
         "ratios": (ratios, dynamics.scatter, values.ratios),

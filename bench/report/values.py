@@ -3,7 +3,7 @@
 import pandas as pd
 
 from bench.report.dynamics import CLIPPING
-from bench.report.formats import number, significant
+from bench.report.formats import NOTHING, bounds, number, significant
 from bench.report.words import NOT_PRIVATE, epsilon
 
 WHO = [("Variant", ""), ("ε", "n")]
@@ -12,12 +12,21 @@ MOST = 8  # steps of a table of curves; of more, evenly chosen ones, the last am
 
 def curves(points: pd.DataFrame) -> dict:
     """`columns` (name, class) and `rows` of text: mean accuracy in percent, a row an arm, a column a step."""
-    points = _marked(points)
-    known = sorted(points["step"].unique())
-    steps = known[::-1][:: -(-len(known) // MOST)][::-1]
+    points, steps = _marked(points), _steps(points)
     means = {key: arm.groupby("step")["accuracy"].mean() for key, arm in points.groupby(_arm(points), sort=False)}
     rows = [[*_who(key), *(number(mean.get(step)) for step in steps)] for key, mean in means.items()]
     return _table(points, [(f"Step {step}", "n") for step in steps], rows)
+
+
+def difference_curves(points: pd.DataFrame) -> dict:
+    """What `over_steps.differences` gives, a row an arm, a column a step: difference in points and interval."""
+    points, steps = _marked(points), _steps(points)
+    rows = []
+    for key, arm in points.groupby(_arm(points), sort=False):
+        at = {row["step"]: row for row in arm.to_dict("records")}
+        told = {step: f"{number(row['difference'], sign=True)}{bounds(row, sign=True)}" for step, row in at.items()}
+        rows.append([*_who(key), f"{arm['pairs'].max()}", *(told.get(step, NOTHING) for step in steps)])
+    return _table(points, [("Pairs", "n"), *((f"Step {step}", "n") for step in steps)], rows)
 
 
 def clipping(points: pd.DataFrame) -> dict:
@@ -51,6 +60,11 @@ def _marked(points: pd.DataFrame) -> pd.DataFrame:
     """Variants whose epsilon is nominal say so."""
     nominal = (points["epsilon"] != "inf") & ~points["private"].astype(bool)
     return points.assign(variant=points["variant"].where(~nominal, points["variant"] + f", {NOT_PRIVATE}"))
+
+
+def _steps(points: pd.DataFrame) -> list:
+    known = sorted(points["step"].unique())
+    return known[::-1][:: -(-len(known) // MOST)][::-1]
 
 
 def _arm(points: pd.DataFrame) -> list[str]:

@@ -74,7 +74,7 @@ def test_an_epsilon_that_is_none_is_refused_with_its_line(tmp_path, value):
 
 
 def test_all_errors_at_once(tmp_path):
-    text = TEXT.replace("delta: 1.0e-4", "delta: 1e-4", 1).replace("{sum: scalar}", "{sun: scalar}")
+    text = TEXT.replace("epsilons: [1, 3, 8, .inf]", "epsilons: [1, 3, 8, 0]", 1).replace("{sum: scalar}", "{sun: scalar}")
     with pytest.raises(BenchError) as error:
         load(tmp_path, text)
     assert len(str(error.value).splitlines()) == 2

@@ -181,8 +181,8 @@ def test_studies_are_filtered_and_a_link_shows_what_was_hidden(browser, address)
     assert browser.js(rows) == 2
     browser.js(choose.format("epsilon", "8"))
     assert browser.js(rows) == 1
-    # three tables of arms; of curves and ratios a row each, of mixing one a block
-    assert browser.js("document.querySelector('.filter output').value").startswith("7 of ")
+    # three tables of arms; of curves, differences over steps and ratios a row each, of mixing one a block
+    assert browser.js("document.querySelector('.filter output').value").startswith("8 of ")
     browser.js(choose.format("study", "quick-again"))
     assert browser.js(rows) == 0
     name = "arm-quick-digits/resnet9-w8/scalenorm/eps1"

@@ -283,7 +283,7 @@ def test_documents_say_what_clipping_and_noise_cost(shipped):
     [
         (
             "a\n<!-- reference: sumary quick --><!-- end -->",
-            r"d\.md:2: .*: expected summary, pairing, mechanism or rates STUDY, answer, studies, verdicts",
+            r"d\.md:2: .*: expected summary, pairing, mechanism, rates or curves STUDY, answer, studies, verdicts",
         ),
         ("<!-- reference: summary quik --><!-- end -->", r"d\.md:1: .*: unknown study 'quik' \(did you mean 'quick'\?\)"),
         ("<!-- reference: speed -->\n", r"d\.md:1: .*: no <!-- end --> follows"),
