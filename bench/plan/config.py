@@ -114,7 +114,7 @@ class _Document:
         node, line, found = self.node, None, 0
         for key in keys:
             if isinstance(node, yaml.MappingNode):
-                step = next(((k, v) for k, v in node.value if k.value == str(key)), None)
+                step = _entry(node, str(key))
                 if step is None:
                     break
                 line, node = step[0].start_mark.line + 1, step[1]
@@ -123,6 +123,17 @@ class _Document:
                 line = node.start_mark.line + 1
             found += 1
         return line if found >= len(keys) - 1 else None
+
+
+def _entry(node: yaml.MappingNode, key: str) -> tuple[yaml.Node, yaml.Node] | None:
+    """(node of the key, of its value), where it is written: here, or in a mapping that is merged into this one (`<<`)."""
+    for name, value in node.value:
+        if name.value == key:
+            return name, value
+    merged = [value for name, value in node.value if name.tag == "tag:yaml.org,2002:merge"]
+    parts = [part for value in merged for part in (value.value if isinstance(value, yaml.SequenceNode) else [value])]
+    found = (_entry(part, key) for part in parts if isinstance(part, yaml.MappingNode))
+    return next((entry for entry in found if entry), None)
 
 
 def _leaves(errors):

@@ -66,6 +66,15 @@ def test_the_line_is_that_of_the_key(tmp_path):
         load(tmp_path, text)
 
 
+def test_the_line_of_a_merged_key_is_where_it_is_written(tmp_path):
+    text = TEXT.replace("steps: 384 ", "steps: 3.5 ", 1)
+    with pytest.raises(BenchError) as error:
+        load(tmp_path, text)
+    line = line_of(text, "steps: 3.5")
+    for heir in ("pocket", "pocket-lr-1e-3", "pocket-bf16"):
+        assert f"config.yaml:{line}: recipes.{heir}.steps: " in str(error.value)
+
+
 @pytest.mark.parametrize("value", [".nan", "0", "-1"])
 def test_an_epsilon_that_is_none_is_refused_with_its_line(tmp_path, value):
     text = TEXT.replace("epsilons: [1, 3, 8, .inf]", f"epsilons:\n      - 8\n      - {value}", 1)

@@ -48,7 +48,8 @@ def test_a_long_name_is_wrapped_and_whole():
 def points(variants, seeds=2):
     return pd.DataFrame(
         {"recipe": "a", "arch": "wrn", "variant": variant, "epsilon": "8", "seed": seed, "private": True, "step": step,
-         "accuracy": 60.0 + step + i + seed, "clipped": 0.5, "norm": 1.0 + i, "snr": 0.1}
+         "accuracy": 60.0 + step + i + seed, "difference": i + step, "low": i, "high": i + 2.0 * step,
+         "clipped": 0.5, "norm": 1.0 + i, "snr": 0.1}
         for i, variant in enumerate(variants)
         for seed in range(seeds)
         for step in (1, 2)
@@ -74,7 +75,7 @@ def test_what_was_not_run_has_no_empty_panel(by, places):
 
 
 @pytest.mark.parametrize("variants", [["baseline", LONG], ["baseline", *(f"variant-{i}" for i in range(59))]])
-@pytest.mark.parametrize("draw", [figures.curves, dynamics.clipping])
+@pytest.mark.parametrize("draw", [figures.curves, figures.difference_curves, dynamics.clipping])
 def test_every_name_of_two_or_sixty_variants_stands_in_the_legend(draw, variants):
     svg = draw(points(variants), canvas.styles([variants]), "x")
     for number, variant in enumerate(variants, 1):

@@ -164,7 +164,7 @@ def test_everything_is_derived_from_the_records(root, made):
     assert len(files[Path(names[0])].splitlines()) == 37
     page = files[Path(names[4])]
     assert "<title>ScaleNorm Bench: reference report</title>" in page
-    for figure in ("accuracy", "differences", "curves", "mixing"):
+    for figure in ("accuracy", "differences", "curves", "difference-curves", "mixing"):
         assert f'<svg id="quick-{figure}"' in page
     assert "| scalenorm | 8 | 3 | 72.00 | [69.52, 74.48] | +1.00 | [+1.00, +1.00] |" in files[Path(names[6])]
     assert files[Path("README.md")].startswith("# Mine\n<!-- reference: verdicts -->\n\n| claim | verdict |")
@@ -263,6 +263,18 @@ def test_rates_are_chosen_by_the_training_loss(shipped):
         ("baseline", "0.001"),
         ("scalenorm", "0.001"),
     ]
+
+
+def test_documents_say_how_a_lead_goes_over_steps(root, made):
+    ahead = {record["run"]["id"] for record in made if "/scalenorm/eps8/" in record["run"]["id"]}
+    for record in made:
+        for point, lead in zip(record["curve"], (4.0, 1.0), strict=True):
+            point["accuracy"] = 60.0 + record["run"]["seed"] + (lead if record["run"]["id"] in ahead else 0.0)
+    reference.promote(made, root)
+    (root / "results/README.md").write_text("<!-- reference: curves quick -->\n<!-- end -->\n")
+    text = reference.derived(CONFIG, root, page=False)[0][Path("results/README.md")]
+    assert "| variant | ε | pairs | step 40 | step 80 |" in text
+    assert "| scalenorm | 8 | 3 | +4.00 [+4.00, +4.00] | +1.00 [+1.00, +1.00] |" in text
 
 
 def test_documents_say_what_clipping_and_noise_cost(shipped):

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from bench.report import values
+from bench.report.formats import MINUS
 
 
 def points(**columns):
@@ -43,6 +44,17 @@ def test_of_many_steps_some_are_told_and_the_last():
     many = pd.concat([points().query("step == 1").assign(step=step) for step in range(1, 21)])
     steps = [name for name, _ in values.curves(many)["columns"][2:]]
     assert steps == [f"Step {step}" for step in (2, 5, 8, 11, 14, 17, 20)]
+
+
+def test_differences_over_steps_have_their_intervals_where_there_are_any():
+    rows = [
+        {"step": 1, "difference": 2.0, "low": 1.0, "high": 3.0, "pairs": 8},
+        {"step": 2, "difference": -0.5, "low": float("nan"), "high": float("nan"), "pairs": 1},
+    ]
+    arm = {"recipe": "a", "arch": "wrn", "variant": "scalenorm", "epsilon": "8", "private": True}
+    table = values.difference_curves(pd.DataFrame([arm | row for row in rows]))
+    assert [name for name, _ in table["columns"]] == ["Variant", "ε", "Pairs", "Step 1", "Step 2"]
+    assert table["rows"] == [["scalenorm", "8", "8", "+2.00 [+1.00, +3.00]", f"{MINUS}0.50"]]
 
 
 def test_clipping_is_of_the_last_evaluation_and_mixing_of_every_block():
