@@ -23,8 +23,8 @@ def ours(summary: pd.DataFrame, studies: dict[str, Study]) -> list[dict]:
     Studies share runs, so that their rows about one place are not independent; of equal ones the later counts, which was
     planned when the other was known. Studies that hold optimizers or precisions against each other try no setting. Each has
     PLACE, `private` (epsilon is finite), `alone` (no other recipe has its dataset and network), `study`, `parameters`,
-    `pairs`, `planned` (pairs of the study when all of it has finished), `difference`, `low`, `high`, `detectable` and
-    `finding`, see `finding`.
+    `steps`, `pairs`, `planned` (pairs of the study when all of it has finished), `difference`, `low`, `high`, `detectable`
+    and `finding`, see `finding`.
     """
     rows = [
         row
@@ -42,9 +42,10 @@ def ours(summary: pd.DataFrame, studies: dict[str, Study]) -> list[dict]:
         {key: row[key] for key in (*PLACE, "private", "study", "parameters", "difference", "detectable")}
         | {"alone": recipes[row["dataset"], row["arch"]] == 1}
         | {"pairs": int(row["difference_n"]), "low": row["difference_low"], "high": row["difference_high"]}
-        | {"planned": len({run.seed for run in studies[row["study"]].runs if _at(run, row)})}
+        | {"planned": len({run.seed for run in runs}), "steps": runs[0].recipe["steps"]}
         | {"finding": finding(row["difference_low"], row["difference_high"], row["detectable"])}
         for row in best.values()
+        for runs in [[run for run in studies[row["study"]].runs if _at(run, row)]]
     ]
 
 

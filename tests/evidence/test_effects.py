@@ -60,6 +60,7 @@ def test_a_place_is_told_once_by_the_study_with_the_most_pairs():
         ("d", "digits", "inf", 8, 12),
         ("rate", "digits-lr", "8", 3, 16),
     ]
+    assert {row["steps"] for row in found} == {80}
     assert [row["private"] for row in found] == [True, True, False, True]
     assert not any(row["alone"] for row in found)
     del studies["rate"]

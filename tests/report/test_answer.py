@@ -7,7 +7,7 @@ from bench.report.formats import MINUS, NOTHING
 
 EFFECT = {"dataset": "Digits (scikit-learn, 16 x 16)", "recipe": "digits", "arch": "resnet9-w8", "epsilon": "1"}
 EFFECT |= {"study": "pairs", "difference": 2.27, "low": 1.22, "high": 3.32, "pairs": 30, "planned": 30, "detectable": 1.5}
-EFFECT |= {"finding": "gain", "alone": True, "private": True, "parameters": 38322}
+EFFECT |= {"finding": "gain", "alone": True, "private": True, "parameters": 38322, "steps": 80}
 CLAIMS = [{"verdict": "not tested", "source": "Klause et al."}, {"verdict": "supported", "source": "quick of this suite"}]
 
 
@@ -19,9 +19,9 @@ def test_the_answer_says_together_published_and_by_task():
     assert together == "ScaleNorm helps in 1 of 3 settings that were tried here, harms in none; 2 are open."
     assert published == "Of 1 published claim 1 is not tested. Of 1 claim of this suite's own 1 is supported."
     assert digits == (
-        "Digits, resnet9-w8 (38,322 parameters): at ε = 1 it helps, +2.27 points [+1.22, +3.32] over 30 pairs; at ε = 3 too "
-        f"few pairs to tell one point from none, +0.83 points [{MINUS}0.85, +2.51] over 1 pair; at ε = 8 not resolved, +0.44 "
-        f"points [{MINUS}0.16, +1.04] over 30 pairs: a gain above +1.04 is excluded."
+        "Digits, resnet9-w8 (38,322 parameters, 80 steps): at ε = 1 it helps, +2.27 points [+1.22, +3.32] over 30 pairs; at "
+        f"ε = 3 too few pairs to tell one point from none, +0.83 points [{MINUS}0.85, +2.51] over 1 pair; at ε = 8 not resolved, "
+        f"+0.44 points [{MINUS}0.16, +1.04] over 30 pairs: a gain above +1.04 is excluded."
     )
 
 
