@@ -7,6 +7,7 @@ from bench.plan import canonical
 from bench.plan.config import unknown_names
 from bench.plan.spec import epsilon_text, why_not_private
 
+LESS = ", less the same with "  # in the text of a contrast of gains
 ARM = ("recipe", "arch", "variant", "epsilon")  # what names an arm of a study
 
 
@@ -74,7 +75,7 @@ def contrast_text(claim: dict) -> str:
     extra = [f"{key} {value}" for key, value in against.items() if key != "variant"]
     told = f"{claim['variant']} minus {other}{' with ' + ', '.join(extra) if extra else ''}"
     if "less" in claim:
-        told += f", less the same with {', '.join(f'{key} {value}' for key, value in _changes(claim['less']).items())}"
+        told += f"{LESS}{', '.join(f'{key} {value}' for key, value in _changes(claim['less']).items())}"
     return told
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from bench.evidence.claims import CONTRADICTED, NOT_RESOLVED, NOT_TESTED, SUPPORTED
+from bench.plan.claims import LESS
 from bench.report.formats import NOTHING, bounds, listing, number
 from bench.report.words import NOT_PRIVATE, count, plural
 
@@ -29,14 +30,15 @@ def _task(effect: dict) -> str:
 
 
 def sentences(effects: list[dict], claims: list[dict]) -> list[str]:
-    """The answer: what the settings that were tried say together, what became of the claims, each task by itself.
+    """The answer: what the settings say together, what became of the claims, what the gain depends on, each task by itself.
 
     `effects` are `evidence.effects.ours`, `claims` rows of the table of claims.
     """
     private = [effect for effect in effects if effect["private"]]
     tasks = dict.fromkeys(map(_task, effects))
     together = _together(private) if private else NO_PAIRS
-    return [together, _verdicts(claims), *(_by_task(task, effects) for task in tasks)]
+    said = [together, _verdicts(claims), _depends(claims), *(_by_task(task, effects) for task in tasks)]
+    return [sentence for sentence in said if sentence]
 
 
 def _together(effects: list[dict]) -> str:
@@ -65,9 +67,18 @@ def _counted(claims: list[dict]) -> str:
 
 
 def _contradicted(claim: dict) -> str:
-    points = f"{number(claim['difference'], sign=True)} points{bounds(claim, 'difference_', sign=True)}"
+    return f"Contradicted on {claim['dataset']}, {_points(claim)}: {claim['statement']}"
+
+
+def _depends(claims: list[dict]) -> str:
+    """The decided claims that hold two gains against each other: where the layer brings more, where less. '' without any."""
+    found = [claim for claim in claims if LESS in claim["contrast"] and claim["verdict"] in (SUPPORTED, CONTRADICTED)]
+    return " ".join(f"{claim['statement'].rstrip('.')}: {claim['verdict']}, {_points(claim)}." for claim in found)
+
+
+def _points(claim: dict) -> str:
     pairs = count(int(claim["difference_n"]), "pair", "pairs")
-    return f"Contradicted on {claim['dataset']}, {points} over {pairs}: {claim['statement']}"
+    return f"{number(claim['difference'], sign=True)} points{bounds(claim, 'difference_', sign=True)} over {pairs}"
 
 
 def _by_task(task: str, effects: list[dict]) -> str:

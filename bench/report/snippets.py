@@ -79,7 +79,7 @@ def _snippet(name: str, where: str, tables: dict, studies: dict[str, Study]) -> 
         return _studies(studies.values(), tables["not_run"])
     if name == "answer":
         said = answer.sentences(effects.ours(tables["summary"], studies), tables["claims"].to_dict("records"))
-        return "\n".join(f"- {sentence}" for sentence in said if sentence)
+        return "\n".join(f"- {sentence}" for sentence in said)
     if name == "verdicts":
         return _verdicts(tables["claims"]) if len(tables["runs"]) else NONE
     if name == "speed":

@@ -2,6 +2,7 @@ import math
 
 import pytest
 
+from bench.plan.claims import contrast_text
 from bench.report import answer, figures
 from bench.report.formats import MINUS, NOTHING
 
@@ -9,6 +10,7 @@ EFFECT = {"dataset": "Digits (scikit-learn, 16 x 16)", "recipe": "digits", "arch
 EFFECT |= {"study": "pairs", "difference": 2.27, "low": 1.22, "high": 3.32, "pairs": 30, "planned": 30, "detectable": 1.5}
 EFFECT |= {"finding": "gain", "alone": True, "private": True, "parameters": 38322, "steps": 80}
 CLAIMS = [{"verdict": "not tested", "source": "Klause et al."}, {"verdict": "supported", "source": "quick of this suite"}]
+CLAIMS = [claim | {"contrast": "scalenorm minus baseline"} for claim in CLAIMS]
 
 
 def test_the_answer_says_together_published_and_by_task():
@@ -20,8 +22,8 @@ def test_the_answer_says_together_published_and_by_task():
     assert published == "Of 1 published claim 1 is not tested. Of 1 claim of this suite's own 1 is supported."
     assert digits == (
         "Digits, resnet9-w8 (38,322 parameters, 80 steps): at ε = 1 it helps, +2.27 points [+1.22, +3.32] over 30 pairs; at "
-        f"ε = 3 too few pairs to tell one point from none, +0.83 points [{MINUS}0.85, +2.51] over 1 pair; at ε = 8 not resolved, "
-        f"+0.44 points [{MINUS}0.16, +1.04] over 30 pairs: a gain above +1.04 is excluded."
+        f"ε = 3 too few pairs to tell one point from none, +0.83 points [{MINUS}0.85, +2.51] over 1 pair; at ε = 8 "
+        f"not resolved, +0.44 points [{MINUS}0.16, +1.04] over 30 pairs: a gain above +1.04 is excluded."
     )
 
 
@@ -39,12 +41,23 @@ def test_a_claim_that_is_contradicted_is_named():
         "source": "Klause et al.",
         "statement": "The sum is the place.",
         "dataset": "CIFAR-10",
+        "contrast": "scalenorm minus on-skip",
     }
     wrong |= {"difference": -0.35, "difference_low": -0.61, "difference_high": -0.09, "difference_n": 32}
     assert answer.sentences([EFFECT], [*CLAIMS, wrong])[1] == (
         "Of 2 published claims 1 is contradicted and 1 is not tested. Of 1 claim of this suite's own 1 is supported. "
         f"Contradicted on CIFAR-10, {MINUS}0.35 points [{MINUS}0.61, {MINUS}0.09] over 32 pairs: The sum is the place."
     )
+
+
+@pytest.mark.parametrize("verdict", ["supported", "not resolved"])
+def test_what_the_gain_depends_on_is_told_where_it_is_decided(verdict):
+    less = {"epsilon": 1, "variant": "scalenorm", "against": "baseline", "less": {"epsilon": 8}}
+    moved = CLAIMS[1] | {"statement": "It gains more at epsilon 1.", "contrast": contrast_text(less), "verdict": verdict}
+    moved |= {"difference": 1.89, "difference_low": 0.71, "difference_high": 3.07, "difference_n": 30}
+    told = "It gains more at epsilon 1: supported, +1.89 points [+0.71, +3.07] over 30 pairs."
+    said = answer.sentences([EFFECT], [*CLAIMS, moved])
+    assert said[2:-1] == ([told] if verdict == "supported" else [])
 
 
 def test_what_the_layer_does_without_privacy_stands_beside_and_counts_for_nothing():
