@@ -1,13 +1,16 @@
 """Tables of the reference in Markdown documents, between marks, so that no number in prose is typed by hand.
 
-<!-- reference: summary STUDY -->  a row an arm: seeds, mean, interval, paired difference
-<!-- reference: studies -->        a row a study: what it trains, where it runs, how many of its runs are committed
-<!-- reference: verdicts -->       a row a claim
-<!-- reference: speed -->          the speed table
-<!-- reference: search NAME -->    a row a run of the search that chose a recipe's values, best first
-<!-- reference: pairing STUDY -->  what pairing by seed buys in a study, beside the same arms of results version 1
-<!-- reference: curves STUDY -->   the paired difference to the baseline over steps, a row an arm
-<!-- end -->                       closes each of them; what stands between is made anew
+<!-- reference: summary STUDY -->   a row an arm: seeds, mean, interval, paired difference
+<!-- reference: answer -->          what the report's first screen says
+<!-- reference: studies -->         a row a study: what it trains, where it runs, how many of its runs are committed
+<!-- reference: verdicts -->        a row a claim
+<!-- reference: speed -->           the speed table
+<!-- reference: search NAME -->     a row a run of the search that chose a recipe's values, best first
+<!-- reference: pairing STUDY -->   what pairing by seed buys in a study, beside the same arms of results version 1
+<!-- reference: mechanism STUDY --> what clipping and noise cost, a row a variant and part
+<!-- reference: rates STUDY -->     a row a learning rate, the one of the lowest training loss marked
+<!-- reference: curves STUDY -->    the paired difference to the baseline over steps, a row an arm
+<!-- end -->                        closes each of them; what stands between is made anew
 """
 
 import re
