@@ -431,7 +431,9 @@ def test_check_estimates_records_steps_and_gpus(folder, studies, monkeypatch, ca
     """Seconds of quick from its records, of pocket from timed steps, of GPU studies from the committed speed table."""
     finish(studies["quick"].runs[:-4])  # 10 s a run
     timed = []
-    monkeypatch.setattr("bench.training.estimate.probe", lambda run, machine: timed.append(run.arch) or 1024.0)
+    monkeypatch.setattr(
+        "bench.training.estimate.probe", lambda run, machine: timed.append((run.recipe_name, run.arch)) or 1024.0
+    )
     gib = {"resnet9": (6.14, 0.07), "wrn40-4": (763, 0.44)}
     needed = lambda run, measured: tuple(size * 2**30 for size in gib.get(run.arch, (20, 0.1)))  # noqa: E731
     monkeypatch.setattr("bench.training.memory.needed", needed)
@@ -448,7 +450,7 @@ def test_check_estimates_records_steps_and_gpus(folder, studies, monkeypatch, ca
     assert about["claim"] == f"{claim / 3600:.1f} h on a GPU"
     assert about["headline"] == "unknown without a GPU"
     assert about["quick-again"] == "4 min"  # from quick's records, which are of its kind
-    assert timed == ["resnet9-w8", "resnet9-w16"]
+    assert timed == [("digits-320", "resnet9-w8"), ("pocket", "resnet9-w8"), ("pocket-wide", "resnet9-w16")]  # once a network
     memory = {line.split()[0]: re.split(r" {2,}", line)[5] for line in printed.splitlines() if "needs a GPU" in line}
     assert (memory["claim"], memory["headline"]) == ("6.1 GiB", "763 GiB")
     assert "quick" not in memory
