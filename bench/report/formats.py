@@ -1,6 +1,7 @@
 """Numbers as a reader sees them. What was not measured, None or NaN, is a dash."""
 
 import math
+from decimal import Decimal
 
 import pandas as pd
 
@@ -8,9 +9,14 @@ MINUS, NOTHING = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
 def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
-    """'91.39', '-0.42' with a true minus, with `sign` also '+0.42'; never '-0.00'."""
+    """'91.39', '-0.42' with a true minus, with `sign` also '+0.42'; never '-0.00'.
+
+    Rounded in decimals, half to even, what a table's file has of it: the same beside the table and from memory.
+    """
     if pd.isna(value):
         return NOTHING
+    if isinstance(value, float) and math.isfinite(value):
+        value = Decimal(f"{value:.10g}")
     value = round(value, digits) or 0
     return f"{value:{'+' if sign and value else ''},.{digits}f}".replace("-", MINUS)
 
