@@ -32,6 +32,7 @@ FILLED_IN = {
     "gpu: 0": "gpu: 4",
 }
 PREEMPT = ("sbatch", "--partition=urgent", "--nodes=2", "--gpus-per-node=2", "--output=/dev/null", "--wrap=true")
+LONG = 240  # steps of seven seconds on an idle core: none has finished before it is frozen
 PATIENCE = 400  # seconds until what a test waits for must have happened
 
 
@@ -177,7 +178,7 @@ def test_quick_goes_through_while_code_is_edited(checkout):
 
 def test_a_job_at_its_time_limit_cancelled_or_requeued_goes_on(checkout):
     variants = ["baseline", "scalenorm", "on-skip"]
-    here = checkout(variants, 60)
+    here = checkout(variants, LONG)
     driver = here.snakemake("summarise")
     limited, cancelled, requeued = [here.freeze(variant) for variant in variants]
     subprocess.run(["scontrol", "update", f"jobid={limited}", "EndTime=now+2"], env=here.how["env"], check=True)
@@ -199,7 +200,7 @@ def test_a_job_at_its_time_limit_cancelled_or_requeued_goes_on(checkout):
 
 
 def test_a_preempted_job_goes_on(checkout):
-    here = checkout(["scalenorm"], 60)
+    here = checkout(["scalenorm"], LONG)
     driver = here.snakemake("summarise")
     number = here.freeze("scalenorm")
     here.run(*PREEMPT)
@@ -210,7 +211,7 @@ def test_a_preempted_job_goes_on(checkout):
 
 
 def test_a_job_that_is_cancelled_by_preemption_goes_on_when_the_driver_is_started_again(checkout, slurm):
-    here = checkout(["scalenorm"], 60)
+    here = checkout(["scalenorm"], LONG)
     with preempt_mode("CANCEL", slurm):
         driver = here.snakemake("summarise")
         here.freeze("scalenorm")
@@ -236,7 +237,7 @@ def preempt_mode(mode: str, environment: dict[str, str]) -> Iterator[None]:
 
 def test_a_driver_that_was_asked_to_end_is_started_again(checkout):
     """By a supervisor's SIGTERM, to it alone: it waits for what runs, and what ran is not trained again."""
-    here = checkout(["scalenorm"], 60)
+    here = checkout(["scalenorm"], LONG)
     driver = here.snakemake("summarise")
     number = here.freeze("scalenorm")
     driver.process.terminate()
@@ -250,7 +251,7 @@ def test_a_driver_that_was_asked_to_end_is_started_again(checkout):
 
 
 def test_a_killed_driver_is_started_again(checkout):
-    here = checkout(["scalenorm"], 60)
+    here = checkout(["scalenorm"], LONG)
     driver = here.snakemake("summarise")
     number = here.freeze("scalenorm")
     driver.process.send_signal(signal.SIGKILL)
