@@ -3,7 +3,7 @@
 import pandas as pd
 
 from bench.evidence import columns
-from bench.evidence.stats import interval
+from bench.evidence.stats import differences_by_pair, interval
 
 ARM = ["recipe", "arch", "variant", "epsilon"]
 PAIR = ["recipe", "arch", "epsilon", "seed", "dataset_digest", "step"]
@@ -21,13 +21,10 @@ def differences(points: pd.DataFrame, against: str = "baseline") -> pd.DataFrame
 
     `points` are rows of `evaluations`, paired by seed and data. The intervals hold for one step each, not for all together.
     """
-    if points.empty or against not in set(points["variant"]):
-        return pd.DataFrame()
-    theirs = points[points["variant"] == against][[*PAIR, "accuracy"]]
-    both = points[points["variant"] != against].merge(theirs, on=PAIR, suffixes=("", "_against"))
-    both["difference"] = (both["accuracy"] - both["accuracy_against"]).astype(float)
+    if points.empty:
+        return points
     rows = []
-    for key, pairs in both.groupby([*ARM, "private", "step"], sort=False):
+    for key, pairs in differences_by_pair(points, PAIR, against).groupby([*ARM, "private", "step"], sort=False):
         low, high = interval(pairs["difference"].to_numpy())
         found = {"difference": pairs["difference"].mean(), "low": low, "high": high, "pairs": len(pairs)}
         rows.append(dict(zip([*ARM, "private", "step"], key, strict=True)) | found)

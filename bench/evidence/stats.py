@@ -133,6 +133,13 @@ def correlation_interval(correlation: float, n: int) -> tuple[float, float]:
     return math.tanh(centre - half), math.tanh(centre + half)
 
 
+def differences_by_pair(rows: pd.DataFrame, pair: list[str], against: str) -> pd.DataFrame:
+    """The rows of other variants than `against` that have a partner there, equal in `pair`, and `difference` in accuracy."""
+    theirs = rows[rows["variant"] == against][[*pair, "accuracy"]]
+    both = rows[rows["variant"] != against].merge(theirs, on=pair, suffixes=("", "_against"))
+    return both.assign(difference=(both["accuracy"] - both["accuracy_against"]).astype(float))
+
+
 def by_pair(runs: pd.DataFrame) -> pd.Series:
     """Accuracies by what makes two runs a pair: the same seed and the same data."""
     return runs.set_index(["seed", "dataset_digest"])["accuracy"].astype(float)

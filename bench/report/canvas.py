@@ -6,7 +6,7 @@ Text and axes are drawn in a stand-in colour that becomes `currentColor`; marks 
 import io
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import pandas as pd
@@ -141,6 +141,26 @@ def legend(figure: Figure, handles: list[Line2D]) -> None:
     width, tall = figure.get_size_inches()
     figure.set_size_inches(width, tall + 0.18 * (lines / columns + 1))
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, handlelength=2.4, borderpad=0)
+
+
+def step_lines(
+    figure: Figure, panels: list, looks: dict[str, Style], draw: Callable[[Axes, str, pd.DataFrame], pd.Series]
+) -> None:
+    """Draws every variant of `looks` into the panels that `grid` made, each numbered where it ends as in the legend.
+
+    `draw(axis, variant, rows)` gives the line that it drew: values by step.
+    """
+    numbers, variants = [], list(looks)
+    for rows, axis in panels:
+        ends = {}
+        for variant, lines in rows.groupby("variant", sort=False):
+            line = draw(axis, variant, lines)
+            ends[str(variants.index(variant) + 1)] = line.index[-1], line.iloc[-1]
+        numbers.append((axis, ends))
+        axis.grid()
+    number_ends(numbers)
+    figure.supxlabel("steps", fontsize=9)
+    numbered(figure, looks)
 
 
 def numbered(figure: Figure, looks: dict[str, Style]) -> None:

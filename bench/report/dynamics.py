@@ -5,10 +5,11 @@ import statistics
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.report.canvas import COLOURS, INK, NETWORK, RC, WIDTH, Style, grid, legend, number_ends, numbered, svg, value
+from bench.report.canvas import COLOURS, INK, NETWORK, RC, WIDTH, Style, grid, legend, step_lines, svg, value
 from bench.report.formats import number, significant
 
 CLIPPING = {"clipped": "clipped, fraction", "norm": "median norm / clip norm", "snr": "signal to noise, median"}
@@ -37,21 +38,16 @@ def clipping(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
     variants = list(points["variant"].unique())
     long = points.melt([*NETWORK, "variant", "epsilon", "seed", "private", "step"], list(CLIPPING), "quantity")
     long = long.dropna(subset="value").replace({"quantity": CLIPPING})
+
+    def draw(axis: Axes, variant: str, lines: pd.DataFrame) -> pd.Series:
+        look, mean = looks[variant], lines.groupby("step")["value"].mean()
+        told = value(f"{variant}: {significant(mean.iloc[-1])} at step {mean.index[-1]}, mean over seeds")
+        axis.plot(mean.index, mean, color=look.colour, lw=1.4, ls=look.dash, **told)
+        return mean
+
     with matplotlib.rc_context(RC):
         figure, panels = grid(long, height=1.5, sharex=True, sharey="row", by=[*NETWORK, "quantity"])
-        numbers = []
-        for rows, axis in panels:
-            ends = {}
-            for variant, lines in rows.groupby("variant", sort=False):
-                look, mean = looks[variant], lines.groupby("step")["value"].mean()
-                told = value(f"{variant}: {significant(mean.iloc[-1])} at step {mean.index[-1]}, mean over seeds")
-                axis.plot(mean.index, mean, color=look.colour, lw=1.4, ls=look.dash, **told)
-                ends[str(variants.index(variant) + 1)] = mean.index[-1], mean.iloc[-1]
-            numbers.append((axis, ends))
-            axis.grid()
-        number_ends(numbers)
-        figure.supxlabel("steps", fontsize=9)
-        numbered(figure, {variant: looks[variant] for variant in variants})
+        step_lines(figure, panels, {variant: looks[variant] for variant in variants}, draw)
         return svg(figure, prefix, "Clipped fraction, gradient norms and signal to noise over steps, means over seeds.")
 
 

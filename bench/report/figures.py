@@ -5,9 +5,11 @@ Every function takes rows of one study and a `prefix` that no other figure of a 
 
 import matplotlib
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bench.evidence.stats import differences_by_pair
 from bench.report.canvas import (
     COLOURS,
     INK,
@@ -19,8 +21,7 @@ from bench.report.canvas import (
     height,
     legend,
     name_rows,
-    number_ends,
-    numbered,
+    step_lines,
     svg,
     value,
 )
@@ -53,10 +54,7 @@ def differences(runs: pd.DataFrame, summary: pd.DataFrame, looks: dict[str, Styl
 
 def paired_seeds(runs: pd.DataFrame, against: str = "baseline") -> pd.DataFrame:
     """A row per completed run and pair, on equal data: its columns and `value`, its accuracy minus that of `against`."""
-    done = runs[runs["status"] == "completed"]
-    other = done[done["variant"] == against][[*PAIR, "accuracy"]]
-    pairs = done[done["variant"] != against].merge(other, on=PAIR, suffixes=("", "_against"))
-    return pairs.assign(value=(pairs["accuracy"] - pairs["accuracy_against"]).astype(float))
+    return differences_by_pair(runs[runs["status"] == "completed"], PAIR, against).rename(columns={"difference": "value"})
 
 
 def curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
@@ -67,55 +65,45 @@ def curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
     """
     variants = list(points["variant"].unique())
     many = len(points[[*PANEL, "variant", "seed"]].drop_duplicates()) > LINES
+
+    def draw(axis: Axes, variant: str, lines: pd.DataFrame) -> pd.Series:
+        look, by_step = looks[variant], lines.groupby("step")["accuracy"]
+        if many:
+            low, high = by_step.quantile(1 / 6), by_step.quantile(5 / 6)
+            axis.fill_between(low.index, low, high, color=look.colour, alpha=0.15, lw=0)
+        else:
+            for _, line in lines.groupby("seed", sort=False):
+                axis.plot(line["step"], line["accuracy"], color=look.colour, lw=0.5, alpha=0.4)
+        mean = by_step.mean()
+        told = value(f"{variant}: {number(mean.iloc[-1])} % at step {mean.index[-1]}, mean over seeds")
+        axis.plot(mean.index, mean, color=look.colour, lw=1.6, ls=look.dash, **told)
+        return mean
+
     with matplotlib.rc_context(RC):
         figure, panels = grid(points, height=2.4, sharex=True, sharey=True)
-        numbers = []
-        for rows, axis in panels:
-            ends = {}
-            for variant, lines in rows.groupby("variant", sort=False):
-                look, by_step = looks[variant], lines.groupby("step")["accuracy"]
-                if many:
-                    low, high = by_step.quantile(1 / 6), by_step.quantile(5 / 6)
-                    axis.fill_between(low.index, low, high, color=look.colour, alpha=0.15, lw=0)
-                else:
-                    for _, line in lines.groupby("seed", sort=False):
-                        axis.plot(line["step"], line["accuracy"], color=look.colour, lw=0.5, alpha=0.4)
-                mean = by_step.mean()
-                told = value(f"{variant}: {number(mean.iloc[-1])} % at step {mean.index[-1]}, mean over seeds")
-                axis.plot(mean.index, mean, color=look.colour, lw=1.6, ls=look.dash, **told)
-                ends[str(variants.index(variant) + 1)] = mean.index[-1], mean.iloc[-1]
-            numbers.append((axis, ends))
-            axis.grid()
-        number_ends(numbers)
-        figure.supxlabel("steps", fontsize=9)
+        step_lines(figure, panels, {variant: looks[variant] for variant in variants}, draw)
         figure.supylabel("test accuracy, %", fontsize=9)
-        numbered(figure, {variant: looks[variant] for variant in variants})
         return svg(figure, prefix, "Test accuracy in percent over training steps: thin lines seeds, thick lines means.")
 
 
 def difference_curves(points: pd.DataFrame, looks: dict[str, Style], prefix: str) -> str:
     """Differences to the baseline over steps, as `over_steps.differences` gives them: means, and their intervals as bands."""
-    variants = list(points["variant"].unique())
+
+    def draw(axis: Axes, variant: str, lines: pd.DataFrame) -> pd.Series:
+        look, line = looks[variant], lines.set_index("step").sort_index()
+        axis.fill_between(line.index, line["low"], line["high"], color=look.colour, alpha=0.15, lw=0)
+        last = line.iloc[-1].to_dict()
+        said = f"{number(last['difference'], sign=True)} points{bounds(last, sign=True)}"
+        told = value(f"{variant}: {said} at step {line.index[-1]}")
+        axis.plot(line.index, line["difference"], color=look.colour, lw=1.6, ls=look.dash, **told)
+        return line["difference"]
+
     with matplotlib.rc_context(RC):
         figure, panels = grid(points, height=1.9, sharex=True, sharey=True)
-        numbers = []
-        for rows, axis in panels:
-            ends = {}
-            for variant, lines in rows.groupby("variant", sort=False):
-                look, line = looks[variant], lines.sort_values("step")
-                axis.fill_between(line["step"], line["low"], line["high"], color=look.colour, alpha=0.15, lw=0)
-                last = line.iloc[-1].to_dict()
-                said = f"{number(last['difference'], sign=True)} points{bounds(last, sign=True)}"
-                told = value(f"{variant}: {said} at step {last['step']}")
-                axis.plot(line["step"], line["difference"], color=look.colour, lw=1.6, ls=look.dash, **told)
-                ends[str(variants.index(variant) + 1)] = last["step"], last["difference"]
+        step_lines(figure, panels, {variant: looks[variant] for variant in points["variant"].unique()}, draw)
+        for _, axis in panels:
             axis.axhline(0, color=INK, lw=0.8)
-            numbers.append((axis, ends))
-            axis.grid()
-        number_ends(numbers)
-        figure.supxlabel("steps", fontsize=9)
         figure.supylabel("difference to baseline, points", fontsize=9)
-        numbered(figure, {variant: looks[variant] for variant in variants})
         return svg(figure, prefix, "Difference to the baseline in points over training steps: means over pairs, intervals.")
 
 
